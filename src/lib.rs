@@ -1,0 +1,4 @@
+//! longshore builds container images from Dockerfiles inside CI jobs: no daemon, no privileges.
+//!
+//! This file is the map: it declares the rooms. ARCHITECTURE.md says what each is for and which may use which;
+//! `build` holds the numbered story of a build.

@@ -1,0 +1,3 @@
+//! The process edge: argv, environment, signals, exit code.
+
+fn main() {}
