@@ -1,4 +1,4 @@
-//! Image configurations (image-spec config.md, with Docker's extensions: Healthcheck, OnBuild, Shell, `ArgsEscaped`).
+//! Image configurations (image-spec config.md, with Docker's extensions: `Healthcheck`, `OnBuild`, `Shell`, `ArgsEscaped`).
 //!
 //! Keys that are not known here are kept and written back, so that a base image loses nothing by a build.
 

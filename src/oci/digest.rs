@@ -39,12 +39,14 @@ impl Digest {
 
     /// The algorithm, `sha256` or `sha512`.
     pub fn algorithm(&self) -> &str {
-        self.0.split_once(':').expect("a digest has a colon").0
+        self.0
+            .split_once(':')
+            .map_or("", |(algorithm, _)| algorithm)
     }
 
     /// The hexadecimal part.
     pub fn hex(&self) -> &str {
-        self.0.split_once(':').expect("a digest has a colon").1
+        self.0.split_once(':').map_or("", |(_, hex)| hex)
     }
 
     /// The first twelve hexadecimal digits: enough for a person to tell digests apart.

@@ -44,7 +44,7 @@ pub struct Index {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Document {
     /// One image.
-    Manifest(Manifest),
+    Manifest(Box<Manifest>),
     /// Several images.
     Index(Index),
 }
@@ -108,7 +108,7 @@ impl Document {
             if looks_like_index {
                 return Err(DocumentError::Ambiguous(declared));
             }
-            return Ok(Self::Manifest(serde_json::from_slice(bytes)?));
+            return Ok(Self::Manifest(Box::new(serde_json::from_slice(bytes)?)));
         }
         Err(DocumentError::MediaType(declared))
     }

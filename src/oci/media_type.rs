@@ -93,6 +93,7 @@ impl MediaType {
     }
 
     /// The OCI type of the same meaning; types that have none stay as they are.
+    #[must_use]
     pub fn to_oci(&self) -> Self {
         let text = match self.0.as_str() {
             Self::DOCKER_MANIFEST => Self::OCI_MANIFEST,
@@ -112,6 +113,7 @@ impl MediaType {
     }
 
     /// Docker's type of the same meaning; types that have none (zstd layers) stay as they are.
+    #[must_use]
     pub fn to_docker(&self) -> Self {
         let text = match self.0.as_str() {
             Self::OCI_MANIFEST => Self::DOCKER_MANIFEST,
