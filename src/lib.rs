@@ -4,3 +4,5 @@
 //! `build` holds the numbered story of a build.
 
 pub mod oci;
+pub mod context;
+pub mod dockerfile;
