@@ -7,7 +7,7 @@ use crate::oci::{PlatformError, ReferenceError};
 use super::ChmodError;
 
 /// Why there is no plan.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// The syntax is right, and longshore cannot do it.
     #[error("{what} is not supported yet")]

@@ -53,14 +53,15 @@ impl State<'_> {
                 None => shown.push((name, value)),
             }
         }
-        let mut history = "RUN".to_owned();
+        let mut history = vec!["RUN".to_owned()];
         if !shown.is_empty() {
-            history.push_str(&format!(" |{}", shown.len()));
+            history.push(format!("|{}", shown.len()));
         }
-        for (name, value) in shown {
-            history.push_str(&format!(" {name}={value}"));
-        }
-        format!("{history} {} # buildkit", argv.join(" "))
+        let shown = shown.iter();
+        history.extend(shown.map(|(name, value)| format!("{name}={value}")));
+        history.extend_from_slice(argv);
+        history.push("# buildkit".to_owned());
+        history.join(" ")
     }
 
     fn check_run_flags(&self, run: &Run) -> Result<(), PlanError> {
@@ -70,8 +71,16 @@ impl State<'_> {
         if let Some(device) = run.devices.first() {
             return Err(self.unsupported("RUN --device", device.span));
         }
-        self.check_mode("--network", run.network.as_ref(), &["default", "none", "host"])?;
-        self.check_mode("--security", run.security.as_ref(), &["sandbox", "insecure"])
+        self.check_mode(
+            "--network",
+            run.network.as_ref(),
+            &["default", "none", "host"],
+        )?;
+        self.check_mode(
+            "--security",
+            run.security.as_ref(),
+            &["sandbox", "insecure"],
+        )
     }
 
     /// Of the modes that a flag knows, only the first one, the default, is supported.
@@ -86,9 +95,7 @@ impl State<'_> {
         };
         match known.iter().position(|mode| *mode == given.value) {
             Some(0) => Ok(()),
-            Some(_) => {
-                Err(self.unsupported(&format!("RUN {flag}={}", given.value), given.span))
-            }
+            Some(_) => Err(self.unsupported(&format!("RUN {flag}={}", given.value), given.span)),
             None => Err(PlanError::FlagValue {
                 flag,
                 value: given.value.clone(),
