@@ -1,6 +1,6 @@
 //! RUN.
 
-use crate::dockerfile::{Invocation, Run, Span, Spanned};
+use crate::dockerfile::{Invocation, Run, Span};
 
 use super::stage::{Outcome, State};
 use super::{PlanError, RunStep, StepKind, environment, path};
@@ -71,42 +71,15 @@ impl State<'_> {
         if let Some(device) = run.devices.first() {
             return Err(self.unsupported("RUN --device", device.span));
         }
-        self.check_mode(
-            "--network",
-            run.network.as_ref(),
-            &["default", "none", "host"],
-        )?;
-        self.check_mode(
-            "--security",
-            run.security.as_ref(),
-            &["sandbox", "insecure"],
-        )
-    }
-
-    /// Of the modes that a flag knows, only the first one, the default, is supported.
-    fn check_mode(
-        &self,
-        flag: &'static str,
-        given: Option<&Spanned<String>>,
-        known: &[&str],
-    ) -> Result<(), PlanError> {
-        let Some(given) = given else {
-            return Ok(());
-        };
-        match known.iter().position(|mode| *mode == given.value) {
-            Some(0) => Ok(()),
-            Some(_) => Err(self.unsupported(&format!("RUN {flag}={}", given.value), given.span)),
-            None => Err(PlanError::FlagValue {
-                flag,
-                value: given.value.clone(),
-                expected: if flag == "--network" {
-                    "default, none or host"
-                } else {
-                    "sandbox or insecure"
-                },
-                span: self.at(given.span),
-            }),
+        for (flag, given, default) in [
+            ("network", &run.network, "default"),
+            ("security", &run.security, "sandbox"),
+        ] {
+            if let Some(given) = given.as_ref().filter(|given| given.value != default) {
+                return Err(self.unsupported(&format!("RUN --{flag}={}", given.value), given.span));
+            }
         }
+        Ok(())
     }
 
     pub(super) fn unsupported(&self, what: &str, span: Span) -> PlanError {

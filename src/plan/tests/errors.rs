@@ -88,11 +88,6 @@ fn errors_say_what_and_where() {
         ),
         ("FROM plain\nRUN []\n", "RUN has no command", "RUN []"),
         (
-            "FROM plain\nRUN --network=lan x\n",
-            "\"lan\" is not a value of --network: expected default, none or host",
-            "lan",
-        ),
-        (
             "FROM --platform=windows/amd64 plain\n",
             "building for windows/amd64 is not supported yet",
             "FROM --platform=windows/amd64 plain",

@@ -16,9 +16,17 @@ fn seen(text: &str, options: &Options) -> (Vec<String>, String) {
     (env, history.unwrap().created_by.clone())
 }
 
+/// A Dockerfile, build arguments, the environment and the arguments in the history.
+type Case = (
+    &'static str,
+    &'static [(&'static str, &'static str)],
+    &'static str,
+    &'static str,
+);
+
 #[test]
 fn the_last_writer_wins() {
-    let cases: [(&str, &[(&str, &str)], &str, &str); 22] = [
+    let cases: [Case; 22] = [
         // A global ARG is not seen in a stage unless declared there again.
         ("ARG A=1\nFROM plain\nRUN x", &[], "", ""),
         ("ARG A=1\nFROM plain\nARG A\nRUN x", &[], "A=1", "|1 A=1"),
