@@ -209,11 +209,7 @@ impl Permissions {
         self.flush(steps);
         self.is_set = true;
         steps.push(Clause {
-            mask: if self.classes == 0 {
-                0o777
-            } else {
-                self.classes & 0o777
-            },
+            mask: self.mask() & 0o777,
             operator: self.operator,
             what: What::Class(shift),
         });
@@ -230,21 +226,24 @@ impl Permissions {
         }
     }
 
-    /// Adds a clause for the classes that were given, or for all.
+    fn push(&self, operator: Operator, what: What, steps: &mut Vec<Clause>) {
+        steps.push(Clause {
+            mask: self.mask(),
+            operator,
+            what,
+        });
+    }
+
+    /// The bits of the classes that were given, or of all.
     ///
     /// A sticky bit without a class hides the letters beside it: so does the implementation that BuildKit uses.
-    fn push(&self, operator: Operator, what: What, steps: &mut Vec<Clause>) {
-        let mask = match (self.classes, self.has_sticky) {
+    fn mask(&self) -> u32 {
+        match (self.classes, self.has_sticky) {
             (0, false) => ALL,
             (0, true) => STICKY,
             (classes, false) => classes,
             (classes, true) => classes | STICKY,
-        };
-        steps.push(Clause {
-            mask,
-            operator,
-            what,
-        });
+        }
     }
 }
 
@@ -276,6 +275,9 @@ mod tests {
             ("u-w+x", 0o540, 0o540),
             ("a-X", 0o640, 0o640),
             ("ug+w", 0o660, 0o660),
+            ("g=ru", 0o660, 0o660),
+            ("o=ur", 0o644, 0o644),
+            ("=tu", 0o1000, 0o1000),
             ("+", 0o640, 0o640),
         ] {
             let parsed: ChmodSpec = spec.parse().unwrap();
