@@ -276,7 +276,7 @@ pub struct Env {
 /// `EXPOSE port[/protocol]...`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expose {
-    /// The words; each is expanded and split again later.
+    /// The words, sorted by bytes as BuildKit does; each is expanded and split again later.
     pub ports: Vec<Spanned<String>>,
 }
 
@@ -355,8 +355,8 @@ pub enum Invocation {
     Shell(String),
     /// These arguments, without a shell.
     Exec(Vec<String>),
-    /// A program in the Dockerfile (one heredoc that begins with `#!`): a file of this name, mode 0755, is
-    /// mounted read-only below `/dev/pipes/` and executed without a shell.
+    /// A program in the Dockerfile (one heredoc that begins with `#!`): a file of this name, mode 0755, is mounted
+    /// read-only below `/dev/pipes/`, and the shell of the image gets its path, `/dev/pipes/NAME`, after `-c`.
     Program {
         /// File name below `/dev/pipes/`.
         name: String,
