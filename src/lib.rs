@@ -10,3 +10,4 @@ pub mod oci;
 pub mod rootfs;
 pub mod sandbox;
 pub mod plan;
+pub mod snapshot;
