@@ -4,3 +4,4 @@
 //! `build` holds the numbered story of a build.
 
 pub mod sandbox;
+pub mod sys;
