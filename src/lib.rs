@@ -11,3 +11,4 @@ pub mod rootfs;
 pub mod sandbox;
 pub mod plan;
 pub mod snapshot;
+pub mod sys;

@@ -8,9 +8,28 @@
 //! This room never falls back from an isolation to the bare host, never runs a program of the image as the builder, and
 //! leaves no process of a step alive. It reads no environment and no argv.
 
+mod confine;
+mod credentials;
+mod enter;
 mod error;
 mod executor;
+mod identity;
+pub mod init;
+mod inplace;
+mod launch;
+mod mountinfo;
+mod namespace;
+mod overlay;
+mod plain;
+mod probe;
+mod protocol;
+pub mod scrub;
+mod store;
+mod stubs;
+mod supervise;
+mod surroundings;
 
+pub use enter::{Choice, EnterOptions, RungReport, enter, probe_all};
 pub use error::SandboxError;
 pub use executor::{
     Cancel, ChangeSource, Executor, FinishedStage, Isolation, LayerSlot, Network, Ownership,
