@@ -3,4 +3,4 @@ cp plain setuid; chmod 4755 setuid; mkdir setgid sticky; chmod 2775 setgid; chmo
 mkfifo fifo
 truncate -s 3M sparse; printf end >>sparse
 chown 55:66 setgid plain
-chmod 000 sticky; chmod 400 setuid
+chmod 4711 setuid; mkdir closed; chmod 000 closed
