@@ -7,7 +7,7 @@
 use super::protocol::{receive, send};
 use super::{SandboxError, init};
 use crate::sys::namespace::unshare;
-use rustix::process::{getgid, getpid, getppid, getuid};
+use rustix::process::{getgid, getppid, getuid};
 use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
 use std::io;
