@@ -6,3 +6,4 @@
 pub mod auth;
 pub mod http;
 pub mod oci;
+pub mod registry;
