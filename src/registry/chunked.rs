@@ -7,7 +7,7 @@ use super::client::{Call, Client, scope};
 use super::download::Download;
 use super::error::Error;
 use super::options::Action;
-use super::push::{BlobSource, location, octets, with_digest};
+use super::push::{BlobSource, BlobUpload, location, octets, with_digest};
 use crate::http::{Body, Method, OnBytes, Request, Response, StatusCode, header};
 use crate::oci::{Descriptor, Reference};
 
@@ -36,32 +36,12 @@ struct Chunks<'a> {
 }
 
 impl Client {
-    pub(super) async fn upload_in_chunks(
-        &self,
-        target: &Reference,
-        what: &str,
-        descriptor: &Descriptor,
-        source: &BlobSource,
-        on_sent: Option<&OnBytes>,
-    ) -> Result<(), Error> {
+    pub(super) async fn upload_in_chunks(&self, upload: &BlobUpload<'_>, what: &str) -> Result<(), Error> {
+        let BlobUpload { target, descriptor, source, on_sent, .. } = upload.clone();
         let location = self.start_upload(target, what).await?;
-        let size = if matches!(source, BlobSource::Remote(_)) {
-            MEMORY_CHUNK
-        } else {
-            FIRST_CHUNK
-        };
-        let mut chunks = Chunks {
-            client: self,
-            target,
-            what,
-            descriptor,
-            source,
-            on_sent,
-            location,
-            offset: 0,
-            size,
-            remote: None,
-        };
+        let size = if matches!(source, BlobSource::Remote(_)) { MEMORY_CHUNK } else { FIRST_CHUNK };
+        let mut chunks =
+            Chunks { client: self, target, what, descriptor, source, on_sent, location, offset: 0, size, remote: None };
         chunks.run().await
     }
 }

@@ -22,6 +22,7 @@ pub use download::Download;
 pub use error::{Error, Reply, ReplyError};
 pub use options::{Action, RegistryOptions};
 pub use pull::{DOCUMENT_LIMIT, RawManifest, ResolvedImage};
-pub use push::{BlobPush, BlobSource};
+pub use crate::http::OnBytes;
+pub use push::{BlobPush, BlobSource, BlobUpload};
 
 pub(crate) use partial::Partial;

@@ -23,6 +23,29 @@ pub enum BlobSource {
     Remote(Reference),
 }
 
+/// A blob to be put into a repository.
+#[derive(Clone)]
+pub struct BlobUpload<'a> {
+    /// Names the repository; tag and digest do not matter.
+    pub target: &'a Reference,
+    /// The blob.
+    pub descriptor: &'a Descriptor,
+    /// Its bytes.
+    pub source: &'a BlobSource,
+    /// Repositories that may have it; those of another registry are passed over.
+    pub mount_from: &'a [Reference],
+    /// Is told of bytes as they are sent; bytes that are sent again are told again.
+    pub on_sent: Option<&'a OnBytes>,
+    /// Sends the bytes even if the registry says that it has them.
+    pub is_forced: bool,
+}
+
+impl std::fmt::Debug for BlobUpload<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "BlobUpload({} to {})", self.descriptor.digest, self.target)
+    }
+}
+
 /// How a blob came to be in the repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlobPush {
@@ -35,32 +58,25 @@ pub enum BlobPush {
 }
 
 impl Client {
-    /// Puts a blob into the repository of `target`: skipped if it is there, mounted from one of `mount_from` if the
-    /// registry can, else uploaded.
+    /// Puts a blob into a repository: skipped if it is there, mounted if the registry can, else uploaded.
     ///
     /// # Errors
     /// When the upload is refused, or fails more often than transient failures are tried again.
-    pub async fn push_blob(
-        &self,
-        target: &Reference,
-        descriptor: &Descriptor,
-        source: &BlobSource,
-        mount_from: &[Reference],
-        on_sent: Option<&OnBytes>,
-    ) -> Result<BlobPush, Error> {
+    pub async fn push_blob(&self, upload: &BlobUpload<'_>) -> Result<BlobPush, Error> {
+        let BlobUpload { target, descriptor, .. } = upload;
         let _permit = self.transfer().await;
-        if self.has_blob(target, descriptor).await? {
+        if !upload.is_forced && self.has_blob(target, descriptor).await? {
             return Ok(BlobPush::Existed);
         }
         let mut session = None;
-        let own = match source {
+        let own = match upload.source {
             BlobSource::Remote(reference) => Some(reference),
             BlobSource::Bytes(_) | BlobSource::File(_) => None,
         };
-        for from in own.into_iter().chain(mount_from) {
-            if from.registry() != target.registry() || from.repository() == target.repository() {
-                continue;
-            }
+        let candidates = own.into_iter().chain(upload.mount_from).filter(|from| {
+            !upload.is_forced && from.registry() == target.registry() && from.repository() != target.repository()
+        });
+        for from in candidates {
             match self.mount(target, from, &descriptor.digest).await? {
                 Mount::Done => return Ok(BlobPush::Mounted),
                 Mount::Session(location) => {
@@ -69,8 +85,7 @@ impl Client {
                 Mount::Refused => {}
             }
         }
-        self.upload_blob(target, descriptor, source, session, on_sent)
-            .await?;
+        self.upload_blob(upload, session).await?;
         Ok(BlobPush::Uploaded)
     }
 
@@ -151,39 +166,28 @@ impl Client {
         }
     }
 
-    async fn upload_blob(
-        &self,
-        target: &Reference,
-        descriptor: &Descriptor,
-        source: &BlobSource,
-        mut session: Option<Url>,
-        on_sent: Option<&OnBytes>,
-    ) -> Result<(), Error> {
-        let what = format!(
-            "push of blob {} to {}",
-            descriptor.digest.short(),
-            target.name()
-        );
+    async fn upload_blob(&self, upload: &BlobUpload<'_>, mut session: Option<Url>) -> Result<(), Error> {
+        let BlobUpload { target, descriptor, source, on_sent, .. } = upload.clone();
+        let what = format!("push of blob {} to {}", descriptor.digest.short(), target.name());
         let mut backoff = self.shared.http.backoff();
         loop {
             let location = match session.take() {
                 Some(location) => location,
                 None => self.start_upload(target, &what).await?,
             };
-            let body = self.body(descriptor, source);
-            let failure = match self
-                .put_blob(target, &what, location, descriptor, body, on_sent)
-                .await
-            {
-                Ok(()) => return Ok(()),
+            let mut request = octets(Method::PUT, with_digest(location, &descriptor.digest));
+            request.body = self.body(descriptor, source);
+            request.on_sent = on_sent.cloned();
+            let scope = scope(target, Action::Push);
+            let call = Call { what: &what, scope: &scope, request, accept: &[], retries: false };
+            let failure = match self.call(call).await {
+                Ok(_) => return Ok(()),
                 Err(error) => error,
             };
             match failure.status().map(|status| status.as_u16()) {
                 // No monolithic upload, or none of this size: in pieces then.
                 Some(405 | 413 | 416 | 501) => {
-                    return self
-                        .upload_in_chunks(target, &what, descriptor, source, on_sent)
-                        .await;
+                    return self.upload_in_chunks(upload, &what).await;
                 }
                 // A session may get lost; a digest is refused when bytes were.
                 Some(400 | 404) => {}
@@ -195,7 +199,7 @@ impl Client {
                 None => return Err(failure),
             }
             // The failed request may have reached its end all the same.
-            if self.has_blob(target, descriptor).await? {
+            if !upload.is_forced && self.has_blob(target, descriptor).await? {
                 return Ok(());
             }
         }
@@ -216,29 +220,6 @@ impl Client {
             })
             .await?;
         location(&response, what)
-    }
-
-    async fn put_blob(
-        &self,
-        target: &Reference,
-        what: &str,
-        location: Url,
-        descriptor: &Descriptor,
-        body: Body,
-        on_sent: Option<&OnBytes>,
-    ) -> Result<(), Error> {
-        let scope = scope(target, Action::Push);
-        let mut request = octets(Method::PUT, with_digest(location, &descriptor.digest)).body(body);
-        request.on_sent = on_sent.cloned();
-        self.call(Call {
-            what,
-            scope: &scope,
-            request,
-            accept: &[],
-            retries: false,
-        })
-        .await?;
-        Ok(())
     }
 
     fn body(&self, descriptor: &Descriptor, source: &BlobSource) -> Body {
