@@ -4,6 +4,14 @@
 //! `build` holds the numbered story of a build.
 
 pub mod auth;
+pub mod context;
+pub mod dockerfile;
 pub mod http;
 pub mod oci;
+pub mod output;
+pub mod plan;
 pub mod registry;
+pub mod rootfs;
+pub mod sandbox;
+pub mod snapshot;
+pub mod sys;

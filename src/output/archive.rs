@@ -20,40 +20,74 @@ use crate::registry::{Client, Partial};
 const BLOCK: u64 = 512;
 
 /// Writes the image into the file.
-pub(super) async fn write(image: &Image, path: &Path, names: &[Reference], client: &Client) -> Result<(), Error> {
+pub(super) async fn write(
+    image: &Image,
+    path: &Path,
+    names: &[Reference],
+    client: &Client,
+) -> Result<(), Error> {
     if let Some(parent) = path.parent() {
-        tokio::fs::create_dir_all(parent).await.map_err(|source| failed("create", parent, source))?;
+        tokio::fs::create_dir_all(parent)
+            .await
+            .map_err(|source| failed("create", parent, source))?;
     }
-    let (partial, file) = Partial::create(path).await.map_err(|source| failed("create", path, source))?;
+    let (partial, file) = Partial::create(path)
+        .await
+        .map_err(|source| failed("create", path, source))?;
     let mut writer = BufWriter::with_capacity(256 * 1024, file);
     let bad = |source| failed("write", path, source);
     let config_name = image.config_descriptor.digest.to_string();
-    entry(&mut writer, &config_name, &image.config).await.map_err(bad)?;
+    entry(&mut writer, &config_name, &image.config)
+        .await
+        .map_err(bad)?;
     let mut written = BTreeSet::new();
     for layer in &image.layers {
         let name = layer_name(&layer.descriptor);
         if written.insert(name.clone()) {
-            start(&mut writer, &name, layer.descriptor.size).await.map_err(bad)?;
+            start(&mut writer, &name, layer.descriptor.size)
+                .await
+                .map_err(bad)?;
             copy_layer(layer, client, &mut writer, path).await?;
             pad(&mut writer, layer.descriptor.size).await.map_err(bad)?;
         }
     }
-    let layers: Vec<String> = image.layers.iter().map(|layer| layer_name(&layer.descriptor)).collect();
+    let layers: Vec<String> = image
+        .layers
+        .iter()
+        .map(|layer| layer_name(&layer.descriptor))
+        .collect();
     let tags: Vec<String> = names.iter().map(familiar).collect();
     let manifest = json!([{ "Config": config_name, "RepoTags": tags, "Layers": layers }]);
-    entry(&mut writer, "manifest.json", manifest.to_string().as_bytes()).await.map_err(bad)?;
-    writer.write_all(&[0; 2 * BLOCK as usize]).await.map_err(bad)?;
+    entry(
+        &mut writer,
+        "manifest.json",
+        manifest.to_string().as_bytes(),
+    )
+    .await
+    .map_err(bad)?;
+    writer
+        .write_all(&[0; 2 * BLOCK as usize])
+        .await
+        .map_err(bad)?;
     writer.flush().await.map_err(bad)?;
     partial.keep().map_err(bad)
 }
 
-async fn entry(writer: &mut (impl AsyncWrite + Unpin), name: &str, bytes: &[u8]) -> std::io::Result<()> {
+async fn entry(
+    writer: &mut (impl AsyncWrite + Unpin),
+    name: &str,
+    bytes: &[u8],
+) -> std::io::Result<()> {
     start(writer, name, bytes.len() as u64).await?;
     writer.write_all(bytes).await?;
     pad(writer, bytes.len() as u64).await
 }
 
-async fn start(writer: &mut (impl AsyncWrite + Unpin), name: &str, size: u64) -> std::io::Result<()> {
+async fn start(
+    writer: &mut (impl AsyncWrite + Unpin),
+    name: &str,
+    size: u64,
+) -> std::io::Result<()> {
     let mut header = tar::Header::new_gnu();
     header.set_path(name)?;
     header.set_size(size);
@@ -68,7 +102,9 @@ async fn start(writer: &mut (impl AsyncWrite + Unpin), name: &str, size: u64) ->
 
 async fn pad(writer: &mut (impl AsyncWrite + Unpin), size: u64) -> std::io::Result<()> {
     let rest = (BLOCK - size % BLOCK) % BLOCK;
-    writer.write_all(&[0; BLOCK as usize][..usize::try_from(rest).unwrap_or(0)]).await
+    writer
+        .write_all(&[0; BLOCK as usize][..usize::try_from(rest).unwrap_or(0)])
+        .await
 }
 
 fn layer_name(descriptor: &Descriptor) -> String {
@@ -87,7 +123,10 @@ fn layer_name(descriptor: &Descriptor) -> String {
 fn familiar(name: &Reference) -> String {
     let repository = name.repository();
     let shown = if name.registry() == DOCKER_HUB {
-        repository.strip_prefix("library/").unwrap_or(repository).to_owned()
+        repository
+            .strip_prefix("library/")
+            .unwrap_or(repository)
+            .to_owned()
     } else {
         name.name()
     };

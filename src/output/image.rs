@@ -77,12 +77,20 @@ pub struct Assembly {
 /// # Errors
 /// When a layer has no type in Docker's format (zstd).
 pub fn assemble(assembly: Assembly) -> Result<Image, Error> {
-    let Assembly { mut config, mut layers, format, annotations } = assembly;
+    let Assembly {
+        mut config,
+        mut layers,
+        format,
+        annotations,
+    } = assembly;
     config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id.clone()).collect();
     for layer in &mut layers {
         layer.descriptor.media_type = in_format(&layer.descriptor.media_type, format)?;
     }
-    let config = serde_json::to_vec(&config).map_err(|source| Error::Json { what: "the configuration", source })?;
+    let config = serde_json::to_vec(&config).map_err(|source| Error::Json {
+        what: "the configuration",
+        source,
+    })?;
     let config_type = in_format(&MediaType::OCI_CONFIG.into(), format)?;
     let config_descriptor = Descriptor::of(config_type, &config);
     let media_type = in_format(&MediaType::OCI_MANIFEST.into(), format)?;
@@ -90,15 +98,27 @@ pub fn assemble(assembly: Assembly) -> Result<Image, Error> {
         schema_version: 2,
         media_type: Some(media_type.clone()),
         config: config_descriptor.clone(),
-        layers: layers.iter().map(|layer| layer.descriptor.clone()).collect(),
+        layers: layers
+            .iter()
+            .map(|layer| layer.descriptor.clone())
+            .collect(),
         annotations: match format {
             Format::Oci => annotations,
             Format::Docker => BTreeMap::new(),
         },
     };
-    let manifest = serde_json::to_vec_pretty(&manifest).map_err(|source| Error::Json { what: "the manifest", source })?;
+    let manifest = serde_json::to_vec_pretty(&manifest).map_err(|source| Error::Json {
+        what: "the manifest",
+        source,
+    })?;
     let descriptor = Descriptor::of(media_type, &manifest);
-    Ok(Image { descriptor, manifest: manifest.into(), config_descriptor, config: config.into(), layers })
+    Ok(Image {
+        descriptor,
+        manifest: manifest.into(),
+        config_descriptor,
+        config: config.into(),
+        layers,
+    })
 }
 
 /// Gives the layers of a base image, to be taken from its repository.
@@ -109,7 +129,11 @@ pub fn remote_layers(base: &ResolvedImage) -> Result<Vec<ImageLayer>, Error> {
     let (layers, diff_ids) = (&base.manifest.layers, &base.config.rootfs.diff_ids);
     if layers.len() != diff_ids.len() {
         let name = base.reference.to_string();
-        return Err(Error::Base { name, layers: layers.len(), diff_ids: diff_ids.len() });
+        return Err(Error::Base {
+            name,
+            layers: layers.len(),
+            diff_ids: diff_ids.len(),
+        });
     }
     let pairs = layers.iter().zip(diff_ids);
     Ok(pairs
@@ -126,7 +150,13 @@ fn in_format(media_type: &MediaType, format: Format) -> Result<MediaType, Error>
         Format::Oci => Ok(media_type.to_oci()),
         Format::Docker => {
             let docker = media_type.to_docker();
-            if docker.is_docker() { Ok(docker) } else { Err(Error::Format { media_type: media_type.to_string() }) }
+            if docker.is_docker() {
+                Ok(docker)
+            } else {
+                Err(Error::Format {
+                    media_type: media_type.to_string(),
+                })
+            }
         }
     }
 }
@@ -158,17 +188,35 @@ mod tests {
     fn an_image_is_of_one_family() {
         let types = |image: &Image| {
             let manifest: Manifest = serde_json::from_slice(&image.manifest).expect("a manifest");
-            assert_eq!(manifest.media_type.as_ref(), Some(&image.descriptor.media_type));
+            assert_eq!(
+                manifest.media_type.as_ref(),
+                Some(&image.descriptor.media_type)
+            );
             assert_eq!(manifest.config, image.config_descriptor);
-            [&image.descriptor, &manifest.config, &manifest.layers[0]].map(|descriptor| descriptor.media_type.to_string())
+            [&image.descriptor, &manifest.config, &manifest.layers[0]]
+                .map(|descriptor| descriptor.media_type.to_string())
         };
         let docker_layer = MediaType::from(MediaType::DOCKER_LAYER_GZIP);
         let oci_layer = MediaType::oci_layer(Compression::Gzip);
         for media_type in [&docker_layer, &oci_layer] {
             let oci = made(media_type.clone(), Format::Oci).expect("an image");
-            assert_eq!(types(&oci), [MediaType::OCI_MANIFEST, MediaType::OCI_CONFIG, oci_layer.as_str()]);
+            assert_eq!(
+                types(&oci),
+                [
+                    MediaType::OCI_MANIFEST,
+                    MediaType::OCI_CONFIG,
+                    oci_layer.as_str()
+                ]
+            );
             let docker = made(media_type.clone(), Format::Docker).expect("an image");
-            assert_eq!(types(&docker), [MediaType::DOCKER_MANIFEST, MediaType::DOCKER_CONFIG, docker_layer.as_str()]);
+            assert_eq!(
+                types(&docker),
+                [
+                    MediaType::DOCKER_MANIFEST,
+                    MediaType::DOCKER_CONFIG,
+                    docker_layer.as_str()
+                ]
+            );
             assert!(!String::from_utf8_lossy(&docker.manifest).contains("annotations"));
         }
     }
@@ -177,7 +225,10 @@ mod tests {
     fn zstd_is_for_oci_only() {
         let zstd = MediaType::oci_layer(Compression::Zstd);
         assert!(made(zstd.clone(), Format::Oci).is_ok());
-        assert!(matches!(made(zstd, Format::Docker), Err(Error::Format { .. })));
+        assert!(matches!(
+            made(zstd, Format::Docker),
+            Err(Error::Format { .. })
+        ));
     }
 
     #[test]

@@ -11,7 +11,8 @@ use tokio::io::AsyncWriteExt as _;
 use super::source::{copy_layer, failed};
 use super::{Error, Image};
 use crate::oci::{
-    Descriptor, IMAGE_LAYOUT_FILE, IMAGE_LAYOUT_VERSION, ImageConfig, MediaType, REF_NAME_ANNOTATION, Reference,
+    Descriptor, IMAGE_LAYOUT_FILE, IMAGE_LAYOUT_VERSION, ImageConfig, MediaType,
+    REF_NAME_ANNOTATION, Reference,
 };
 use crate::registry::{Client, Partial};
 
@@ -22,52 +23,85 @@ const IMAGE_NAME_ANNOTATION: &str = "io.containerd.image.name";
 const CREATED_ANNOTATION: &str = "org.opencontainers.image.created";
 
 /// Writes the image into the directory.
-pub(super) async fn write(image: &Image, directory: &Path, name: Option<&Reference>, client: &Client) -> Result<(), Error> {
+pub(super) async fn write(
+    image: &Image,
+    directory: &Path,
+    name: Option<&Reference>,
+    client: &Client,
+) -> Result<(), Error> {
     for layer in &image.layers {
         let path = blob_path(directory, &layer.descriptor).await?;
         if layer.descriptor.media_type.is_foreign() || has(&path, &layer.descriptor).await {
             continue;
         }
-        let (partial, mut file) = Partial::create(&path).await.map_err(|source| failed("create", &path, source))?;
+        let (partial, mut file) = Partial::create(&path)
+            .await
+            .map_err(|source| failed("create", &path, source))?;
         copy_layer(layer, client, &mut file, &path).await?;
-        file.flush().await.map_err(|source| failed("write", &path, source))?;
-        partial.keep().map_err(|source| failed("write", &path, source))?;
+        file.flush()
+            .await
+            .map_err(|source| failed("write", &path, source))?;
+        partial
+            .keep()
+            .map_err(|source| failed("write", &path, source))?;
     }
-    for (descriptor, bytes) in [(&image.config_descriptor, &image.config), (&image.descriptor, &image.manifest)] {
+    for (descriptor, bytes) in [
+        (&image.config_descriptor, &image.config),
+        (&image.descriptor, &image.manifest),
+    ] {
         put(&blob_path(directory, descriptor).await?, bytes).await?;
     }
-    put(&directory.join(IMAGE_LAYOUT_FILE), IMAGE_LAYOUT_VERSION.as_bytes()).await?;
+    put(
+        &directory.join(IMAGE_LAYOUT_FILE),
+        IMAGE_LAYOUT_VERSION.as_bytes(),
+    )
+    .await?;
     put(&directory.join("index.json"), &index(image, name)?).await
 }
 
 /// Makes the index. It has one descriptor, so that tools that push a layout know which image is meant.
 fn index(image: &Image, name: Option<&Reference>) -> Result<Vec<u8>, Error> {
-    let json = |source| Error::Json { what: "the index", source };
+    let json = |source| Error::Json {
+        what: "the index",
+        source,
+    };
     let config: ImageConfig = serde_json::from_slice(&image.config).map_err(json)?;
     let mut annotations = BTreeMap::new();
     if let Some(name) = name {
         let tag = name.tag_or_latest();
-        annotations.insert(IMAGE_NAME_ANNOTATION.to_owned(), format!("{}:{tag}", name.name()));
+        annotations.insert(
+            IMAGE_NAME_ANNOTATION.to_owned(),
+            format!("{}:{tag}", name.name()),
+        );
         annotations.insert(REF_NAME_ANNOTATION.to_owned(), tag.to_owned());
     }
     if let Some(created) = &config.created {
         annotations.insert(CREATED_ANNOTATION.to_owned(), created.clone());
     }
-    let descriptor = Descriptor { annotations, platform: Some(config.platform()), ..image.descriptor.clone() };
-    let index = json!({ "schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": [descriptor] });
+    let descriptor = Descriptor {
+        annotations,
+        platform: Some(config.platform()),
+        ..image.descriptor.clone()
+    };
+    let index =
+        json!({ "schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": [descriptor] });
     serde_json::to_vec_pretty(&index).map_err(json)
 }
 
 async fn blob_path(directory: &Path, descriptor: &Descriptor) -> Result<std::path::PathBuf, Error> {
     let blobs = directory.join("blobs").join(descriptor.digest.algorithm());
-    tokio::fs::create_dir_all(&blobs).await.map_err(|source| failed("create", &blobs, source))?;
+    tokio::fs::create_dir_all(&blobs)
+        .await
+        .map_err(|source| failed("create", &blobs, source))?;
     Ok(blobs.join(descriptor.digest.hex()))
 }
 
 /// Says whether a blob is there and whole.
 async fn has(path: &Path, descriptor: &Descriptor) -> bool {
     use tokio::io::AsyncReadExt as _;
-    let Ok(mut file) = tokio::fs::File::open(path).await else { return false };
+    let Ok(mut file) = tokio::fs::File::open(path).await else {
+        return false;
+    };
     let mut digester = descriptor.digest.digester();
     let mut buffer = vec![0; 256 * 1024];
     loop {
@@ -80,8 +114,16 @@ async fn has(path: &Path, descriptor: &Descriptor) -> bool {
 }
 
 async fn put(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let (partial, mut file) = Partial::create(path).await.map_err(|source| failed("create", path, source))?;
-    file.write_all(bytes).await.map_err(|source| failed("write", path, source))?;
-    file.flush().await.map_err(|source| failed("write", path, source))?;
-    partial.keep().map_err(|source| failed("write", path, source))
+    let (partial, mut file) = Partial::create(path)
+        .await
+        .map_err(|source| failed("create", path, source))?;
+    file.write_all(bytes)
+        .await
+        .map_err(|source| failed("write", path, source))?;
+    file.flush()
+        .await
+        .map_err(|source| failed("write", path, source))?;
+    partial
+        .keep()
+        .map_err(|source| failed("write", path, source))
 }

@@ -107,7 +107,9 @@ pub type OnEvent = Arc<dyn Fn(Event) + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A layer cannot be in a manifest of this format.
-    #[error("a layer of type \"{media_type}\" cannot be in an image of docker's format: use the OCI format")]
+    #[error(
+        "a layer of type \"{media_type}\" cannot be in an image of docker's format: use the OCI format"
+    )]
     Format {
         /// The layer's type.
         media_type: String,
@@ -202,8 +204,17 @@ pub async fn publish(
     }
     for output in outputs {
         match output {
-            Output::Registry { destinations, mount_from } => {
-                let push = push::Push { image, destinations, mount_from, client, on_event };
+            Output::Registry {
+                destinations,
+                mount_from,
+            } => {
+                let push = push::Push {
+                    image,
+                    destinations,
+                    mount_from,
+                    client,
+                    on_event,
+                };
                 published.pushed.extend(push.run().await?);
             }
             Output::Layout { .. } | Output::Archive { .. } => {}

@@ -32,8 +32,13 @@ pub async fn upload(
 ) -> Result<(), Error> {
     let mut done: Vec<Reference> = Vec::new();
     for target in repositories(destinations) {
-        let blob = Blob { descriptor: &layer.descriptor, source: blob_source(layer) };
-        blob.put(client, target, &done, on_event, false).await.map_err(|source| Error::Push { source })?;
+        let blob = Blob {
+            descriptor: &layer.descriptor,
+            source: blob_source(layer),
+        };
+        blob.put(client, target, &done, on_event, false)
+            .await
+            .map_err(|source| Error::Push { source })?;
         done.push(target.clone());
     }
     Ok(())
@@ -56,35 +61,62 @@ impl Push<'_> {
         for destination in self.destinations {
             let image = self.image;
             let tag = destination.tag_or_latest();
-            let result = self.client.push_manifest(destination, tag, &image.descriptor, &image.manifest).await;
+            let result = self
+                .client
+                .push_manifest(destination, tag, &image.descriptor, &image.manifest)
+                .await;
             if let Err(source) = result {
                 if tagged.is_empty() {
                     return Err(Error::Push { source });
                 }
-                return Err(Error::PartlyPushed { pushed: tagged.iter().map(ToString::to_string).collect(), source });
+                return Err(Error::PartlyPushed {
+                    pushed: tagged.iter().map(ToString::to_string).collect(),
+                    source,
+                });
             }
             let reference = destination.clone();
             let digest = image.descriptor.digest.clone();
-            tell(self.on_event, || Event::Tagged { reference: reference.clone(), digest });
+            tell(self.on_event, || Event::Tagged {
+                reference: reference.clone(),
+                digest,
+            });
             tagged.push(reference);
         }
         Ok(tagged)
     }
 
-    async fn put_blobs(&self, target: &Reference, mount_from: &[Reference], is_forced: bool) -> Result<(), registry::Error> {
+    async fn put_blobs(
+        &self,
+        target: &Reference,
+        mount_from: &[Reference],
+        is_forced: bool,
+    ) -> Result<(), registry::Error> {
         let config = BlobSource::Bytes(self.image.config.clone());
-        let mut blobs = vec![Blob { descriptor: &self.image.config_descriptor, source: config }];
+        let mut blobs = vec![Blob {
+            descriptor: &self.image.config_descriptor,
+            source: config,
+        }];
         for layer in &self.image.layers {
             let descriptor = &layer.descriptor;
-            let is_known = blobs.iter().any(|blob| blob.descriptor.digest == descriptor.digest);
+            let is_known = blobs
+                .iter()
+                .any(|blob| blob.descriptor.digest == descriptor.digest);
             // A foreign layer is not distributed: the manifest says where it is to be had.
             if !is_known && !descriptor.media_type.is_foreign() {
-                blobs.push(Blob { descriptor, source: blob_source(layer) });
+                blobs.push(Blob {
+                    descriptor,
+                    source: blob_source(layer),
+                });
             }
         }
-        let pushes: Vec<_> =
-            blobs.iter().map(|blob| blob.put(self.client, target, mount_from, self.on_event, is_forced)).collect();
-        stream::iter(pushes).buffer_unordered(BLOBS_AT_ONCE).try_collect::<Vec<()>>().await?;
+        let pushes: Vec<_> = blobs
+            .iter()
+            .map(|blob| blob.put(self.client, target, mount_from, self.on_event, is_forced))
+            .collect();
+        stream::iter(pushes)
+            .buffer_unordered(BLOBS_AT_ONCE)
+            .try_collect::<Vec<()>>()
+            .await?;
         Ok(())
     }
 
@@ -93,10 +125,18 @@ impl Push<'_> {
     async fn put_manifest(&self, target: &Reference) -> Result<(), registry::Error> {
         let image = self.image;
         let name = image.descriptor.digest.as_str();
-        match self.client.push_manifest(target, name, &image.descriptor, &image.manifest).await {
-            Err(error) if error.has_code("MANIFEST_BLOB_UNKNOWN") || error.has_code("BLOB_UNKNOWN") => {
+        match self
+            .client
+            .push_manifest(target, name, &image.descriptor, &image.manifest)
+            .await
+        {
+            Err(error)
+                if error.has_code("MANIFEST_BLOB_UNKNOWN") || error.has_code("BLOB_UNKNOWN") =>
+            {
                 self.put_blobs(target, &[], true).await?;
-                self.client.push_manifest(target, name, &image.descriptor, &image.manifest).await
+                self.client
+                    .push_manifest(target, name, &image.descriptor, &image.manifest)
+                    .await
             }
             other => other,
         }
@@ -119,15 +159,39 @@ impl Blob<'_> {
     ) -> Result<(), registry::Error> {
         let descriptor = self.descriptor;
         let name = target.name();
-        tell(on_event, || Event::Started { descriptor: descriptor.clone(), target: name.clone() });
+        tell(on_event, || Event::Started {
+            descriptor: descriptor.clone(),
+            target: name.clone(),
+        });
         let on_sent = on_event.map(|on_event| -> OnBytes {
-            let (on_event, digest, target) = (Arc::clone(on_event), descriptor.digest.clone(), name.clone());
-            Arc::new(move |bytes| on_event(Event::Sent { digest: digest.clone(), target: target.clone(), bytes }))
+            let (on_event, digest, target) = (
+                Arc::clone(on_event),
+                descriptor.digest.clone(),
+                name.clone(),
+            );
+            Arc::new(move |bytes| {
+                on_event(Event::Sent {
+                    digest: digest.clone(),
+                    target: target.clone(),
+                    bytes,
+                })
+            })
         });
         let source = &self.source;
-        let upload = BlobUpload { target, descriptor, source, mount_from, on_sent: on_sent.as_ref(), is_forced };
+        let upload = BlobUpload {
+            target,
+            descriptor,
+            source,
+            mount_from,
+            on_sent: on_sent.as_ref(),
+            is_forced,
+        };
         let how = client.push_blob(&upload).await?;
-        tell(on_event, || Event::Finished { digest: descriptor.digest.clone(), target: name.clone(), how });
+        tell(on_event, || Event::Finished {
+            digest: descriptor.digest.clone(),
+            target: name.clone(),
+            how,
+        });
         Ok(())
     }
 }

@@ -20,26 +20,43 @@ pub(super) async fn copy_layer(
     let descriptor = &layer.descriptor;
     match &layer.source {
         LayerSource::File(from) => {
-            let mut file = tokio::fs::File::open(from).await.map_err(|source| failed("read", from, source))?;
+            let mut file = tokio::fs::File::open(from)
+                .await
+                .map_err(|source| failed("read", from, source))?;
             let mut digester = descriptor.digest.digester();
             let mut buffer = vec![0; COPY_SIZE];
             loop {
-                let count = file.read(&mut buffer).await.map_err(|source| failed("read", from, source))?;
+                let count = file
+                    .read(&mut buffer)
+                    .await
+                    .map_err(|source| failed("read", from, source))?;
                 if count == 0 {
                     break;
                 }
                 digester.update(&buffer[..count]);
-                writer.write_all(&buffer[..count]).await.map_err(|source| failed("write", path, source))?;
+                writer
+                    .write_all(&buffer[..count])
+                    .await
+                    .map_err(|source| failed("write", path, source))?;
             }
             if digester.finish() != descriptor.digest {
-                return Err(Error::Changed { path: from.clone(), expected: descriptor.digest.clone() });
+                return Err(Error::Changed {
+                    path: from.clone(),
+                    expected: descriptor.digest.clone(),
+                });
             }
         }
         LayerSource::Remote(reference) => {
             let fetch = |source| Error::Fetch { source };
-            let mut download = client.download(reference, descriptor).await.map_err(fetch)?;
+            let mut download = client
+                .download(reference, descriptor)
+                .await
+                .map_err(fetch)?;
             while let Some(bytes) = download.next().await.map_err(fetch)? {
-                writer.write_all(&bytes).await.map_err(|source| failed("write", path, source))?;
+                writer
+                    .write_all(&bytes)
+                    .await
+                    .map_err(|source| failed("write", path, source))?;
             }
         }
     }
@@ -47,5 +64,9 @@ pub(super) async fn copy_layer(
 }
 
 pub(super) fn failed(action: &'static str, path: &Path, source: std::io::Error) -> Error {
-    Error::File { action, path: path.to_path_buf(), source }
+    Error::File {
+        action,
+        path: path.to_path_buf(),
+        source,
+    }
 }

@@ -36,12 +36,36 @@ struct Chunks<'a> {
 }
 
 impl Client {
-    pub(super) async fn upload_in_chunks(&self, upload: &BlobUpload<'_>, what: &str) -> Result<(), Error> {
-        let BlobUpload { target, descriptor, source, on_sent, .. } = upload.clone();
+    pub(super) async fn upload_in_chunks(
+        &self,
+        upload: &BlobUpload<'_>,
+        what: &str,
+    ) -> Result<(), Error> {
+        let BlobUpload {
+            target,
+            descriptor,
+            source,
+            on_sent,
+            ..
+        } = upload.clone();
         let location = self.start_upload(target, what).await?;
-        let size = if matches!(source, BlobSource::Remote(_)) { MEMORY_CHUNK } else { FIRST_CHUNK };
-        let mut chunks =
-            Chunks { client: self, target, what, descriptor, source, on_sent, location, offset: 0, size, remote: None };
+        let size = if matches!(source, BlobSource::Remote(_)) {
+            MEMORY_CHUNK
+        } else {
+            FIRST_CHUNK
+        };
+        let mut chunks = Chunks {
+            client: self,
+            target,
+            what,
+            descriptor,
+            source,
+            on_sent,
+            location,
+            offset: 0,
+            size,
+            remote: None,
+        };
         chunks.run().await
     }
 }

@@ -17,12 +17,12 @@ mod pull;
 mod push;
 mod token;
 
+pub use crate::http::OnBytes;
 pub use client::Client;
 pub use download::Download;
 pub use error::{Error, Reply, ReplyError};
 pub use options::{Action, RegistryOptions};
 pub use pull::{DOCUMENT_LIMIT, RawManifest, ResolvedImage};
-pub use crate::http::OnBytes;
 pub use push::{BlobPush, BlobSource, BlobUpload};
 
 pub(crate) use partial::Partial;

@@ -42,7 +42,11 @@ pub struct BlobUpload<'a> {
 
 impl std::fmt::Debug for BlobUpload<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "BlobUpload({} to {})", self.descriptor.digest, self.target)
+        write!(
+            f,
+            "BlobUpload({} to {})",
+            self.descriptor.digest, self.target
+        )
     }
 }
 
@@ -63,7 +67,9 @@ impl Client {
     /// # Errors
     /// When the upload is refused, or fails more often than transient failures are tried again.
     pub async fn push_blob(&self, upload: &BlobUpload<'_>) -> Result<BlobPush, Error> {
-        let BlobUpload { target, descriptor, .. } = upload;
+        let BlobUpload {
+            target, descriptor, ..
+        } = upload;
         let _permit = self.transfer().await;
         if !upload.is_forced && self.has_blob(target, descriptor).await? {
             return Ok(BlobPush::Existed);
@@ -74,7 +80,9 @@ impl Client {
             BlobSource::Bytes(_) | BlobSource::File(_) => None,
         };
         let candidates = own.into_iter().chain(upload.mount_from).filter(|from| {
-            !upload.is_forced && from.registry() == target.registry() && from.repository() != target.repository()
+            !upload.is_forced
+                && from.registry() == target.registry()
+                && from.repository() != target.repository()
         });
         for from in candidates {
             match self.mount(target, from, &descriptor.digest).await? {
@@ -166,9 +174,23 @@ impl Client {
         }
     }
 
-    async fn upload_blob(&self, upload: &BlobUpload<'_>, mut session: Option<Url>) -> Result<(), Error> {
-        let BlobUpload { target, descriptor, source, on_sent, .. } = upload.clone();
-        let what = format!("push of blob {} to {}", descriptor.digest.short(), target.name());
+    async fn upload_blob(
+        &self,
+        upload: &BlobUpload<'_>,
+        mut session: Option<Url>,
+    ) -> Result<(), Error> {
+        let BlobUpload {
+            target,
+            descriptor,
+            source,
+            on_sent,
+            ..
+        } = upload.clone();
+        let what = format!(
+            "push of blob {} to {}",
+            descriptor.digest.short(),
+            target.name()
+        );
         let mut backoff = self.shared.http.backoff();
         loop {
             let location = match session.take() {
@@ -179,7 +201,13 @@ impl Client {
             request.body = self.body(descriptor, source);
             request.on_sent = on_sent.cloned();
             let scope = scope(target, Action::Push);
-            let call = Call { what: &what, scope: &scope, request, accept: &[], retries: false };
+            let call = Call {
+                what: &what,
+                scope: &scope,
+                request,
+                accept: &[],
+                retries: false,
+            };
             let failure = match self.call(call).await {
                 Ok(_) => return Ok(()),
                 Err(error) => error,
