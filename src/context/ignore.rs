@@ -1,0 +1,1 @@
+//! `.dockerignore`: which files of a context a build does not see.

@@ -1,0 +1,3 @@
+//! Build contexts: the files that a build may copy from, and the rules that keep files out of it.
+
+pub mod ignore;
