@@ -120,6 +120,8 @@ def judge(task):
 
 
 def main():
+    if "LONGSHORE_TEST_REGISTRY" not in os.environ:
+        raise SystemExit('the test environment is not up: . "$(tests/env/up.sh)"')
     binary, place, wanted = sys.argv[1], sys.argv[2], cases.names(sys.argv[3:])
     deviations = Deviations(place, wanted)
     passed = failed = 0
