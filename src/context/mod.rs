@@ -1,3 +1,4 @@
 //! Build contexts: the files that a build may copy from, and the rules that keep files out of it.
 
+pub mod glob;
 pub mod ignore;
