@@ -3,6 +3,7 @@
 //! This file is the map: it declares the rooms. ARCHITECTURE.md says what each is for and which may use which;
 //! `build` holds the numbered story of a build.
 
+pub mod layer;
 pub mod oci;
 pub mod rootfs;
 pub mod snapshot;
