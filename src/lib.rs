@@ -7,6 +7,7 @@ pub mod auth;
 pub mod context;
 pub mod dockerfile;
 pub mod http;
+pub mod layer;
 pub mod oci;
 pub mod output;
 pub mod plan;
