@@ -64,9 +64,9 @@ impl ChmodSpec {
         let before = mode & 0o7777;
         match &self.change {
             Change::Octal(mode) => *mode,
-            Change::Symbolic(clauses) => {
+            Change::Symbolic(steps) => {
                 let is_searchable = is_dir || before & EXECUTE != 0;
-                clauses
+                steps
                     .iter()
                     .fold(before, |mode, clause| clause.apply(mode, is_searchable))
             }
@@ -107,11 +107,11 @@ impl FromStr for ChmodSpec {
             }
             Change::Octal(mode)
         } else {
-            let mut clauses = Vec::new();
+            let mut steps = Vec::new();
             for part in text.split(',') {
-                parse_part(part, &mut clauses).ok_or_else(error)?;
+                parse_part(part, &mut steps).ok_or_else(error)?;
             }
-            Change::Symbolic(clauses)
+            Change::Symbolic(steps)
         };
         Ok(Self {
             text: text.to_owned(),
@@ -121,7 +121,7 @@ impl FromStr for ChmodSpec {
 }
 
 /// Reads one comma-separated part: classes, then one or more pairs of an operator and permissions.
-fn parse_part(part: &str, clauses: &mut Vec<Clause>) -> Option<()> {
+fn parse_part(part: &str, steps: &mut Vec<Clause>) -> Option<()> {
     let operators = ['+', '-', '='];
     let start = part.find(operators)?;
     let mut classes = 0;
@@ -142,7 +142,7 @@ fn parse_part(part: &str, clauses: &mut Vec<Clause>) -> Option<()> {
             _ => Operator::Set,
         };
         let end = rest[1..].find(operators).map_or(rest.len(), |at| at + 1);
-        parse_permissions(&rest[1..end], classes, operator, clauses)?;
+        parse_permissions(&rest[1..end], classes, operator, steps)?;
         rest = &rest[end..];
     }
     Some(())
@@ -153,7 +153,7 @@ fn parse_permissions(
     letters: &str,
     classes: u32,
     operator: Operator,
-    clauses: &mut Vec<Clause>,
+    steps: &mut Vec<Clause>,
 ) -> Option<()> {
     let mut permissions = Permissions {
         classes,
@@ -177,18 +177,18 @@ fn parse_permissions(
                 permissions.bits |= STICKY;
                 permissions.has_sticky = true;
             }
-            'u' => permissions.copy_class(6, clauses),
-            'g' => permissions.copy_class(3, clauses),
-            'o' => permissions.copy_class(0, clauses),
+            'u' => permissions.copy_class(6, steps),
+            'g' => permissions.copy_class(3, steps),
+            'o' => permissions.copy_class(0, steps),
             _ => return None,
         }
     }
     if operator == Operator::Set && !permissions.is_set {
         // A lone `=` clears.
-        permissions.push(operator, What::Bits(permissions.bits), clauses);
+        permissions.push(operator, What::Bits(permissions.bits), steps);
         permissions.bits = 0;
     }
-    permissions.flush(clauses);
+    permissions.flush(steps);
     Some(())
 }
 
@@ -205,10 +205,10 @@ struct Permissions {
 
 impl Permissions {
     /// Copies the permissions of a class, after what was read before it.
-    fn copy_class(&mut self, shift: u32, clauses: &mut Vec<Clause>) {
-        self.flush(clauses);
+    fn copy_class(&mut self, shift: u32, steps: &mut Vec<Clause>) {
+        self.flush(steps);
         self.is_set = true;
-        clauses.push(Clause {
+        steps.push(Clause {
             mask: if self.classes == 0 {
                 0o777
             } else {
@@ -219,28 +219,28 @@ impl Permissions {
         });
     }
 
-    fn flush(&mut self, clauses: &mut Vec<Clause>) {
+    fn flush(&mut self, steps: &mut Vec<Clause>) {
         let bits = std::mem::take(&mut self.bits);
         if bits != 0 {
-            self.push(self.operator, What::Bits(bits), clauses);
+            self.push(self.operator, What::Bits(bits), steps);
             self.is_set = true;
         }
         if std::mem::take(&mut self.has_search) {
-            self.push(Operator::Add, What::Search, clauses);
+            self.push(Operator::Add, What::Search, steps);
         }
     }
 
     /// Adds a clause for the classes that were given, or for all.
     ///
     /// A sticky bit without a class hides the letters beside it: so does the implementation that BuildKit uses.
-    fn push(&self, operator: Operator, what: What, clauses: &mut Vec<Clause>) {
+    fn push(&self, operator: Operator, what: What, steps: &mut Vec<Clause>) {
         let mask = match (self.classes, self.has_sticky) {
             (0, false) => ALL,
             (0, true) => STICKY,
             (classes, false) => classes,
             (classes, true) => classes | STICKY,
         };
-        clauses.push(Clause {
+        steps.push(Clause {
             mask,
             operator,
             what,

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::{CopyFrom, CopySource, CopyStep, Plan, RunStep, StageBase, StagePlan, StepKind, Unpack};
+use super::{
+    CopyFrom, CopySource, CopyStep, Plan, RunStep, StageBase, StagePlan, StepKind, Unpack,
+};
 
 impl fmt::Display for Plan {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -13,7 +15,11 @@ impl fmt::Display for Plan {
                 out,
                 " for {}{}",
                 stage.platform,
-                if place == self.target { ", the target" } else { "" }
+                if place == self.target {
+                    ", the target"
+                } else {
+                    ""
+                }
             )?;
             for step in &stage.steps {
                 write!(out, "  ")?;
@@ -95,7 +101,8 @@ fn write_user(out: &mut fmt::Formatter<'_>, user: &str) -> fmt::Result {
 
 /// A word, in quotes where its end would not be clear.
 fn shown(word: &str) -> String {
-    let is_plain = !word.is_empty() && !word.contains(|c: char| c.is_whitespace() || c.is_control());
+    let is_plain =
+        !word.is_empty() && !word.contains(|c: char| c.is_whitespace() || c.is_control());
     if is_plain {
         word.to_owned()
     } else {

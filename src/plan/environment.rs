@@ -80,7 +80,9 @@ pub(super) fn globals(
             let name = declaration.name.value.as_str();
             let value = match (given.get(name), &declaration.default) {
                 (Some(value), _) => (*value).to_owned(),
-                (None, Some(default)) => expand(&default.value, &scope, dockerfile.escape, default.span)?,
+                (None, Some(default)) => {
+                    expand(&default.value, &scope, dockerfile.escape, default.span)?
+                }
                 (None, None) => continue,
             };
             scope.set(name, &value);
@@ -115,7 +117,10 @@ fn automatic_args(
 /// The target as it was asked for, else the name of the last stage, else `default`.
 fn target_stage(dockerfile: &Dockerfile, options: &Options) -> String {
     let name_of = |number: usize| dockerfile.stages.get(number)?.name.as_ref();
-    let asked = options.target.as_deref().filter(|target| !target.is_empty());
+    let asked = options
+        .target
+        .as_deref()
+        .filter(|target| !target.is_empty());
     let stage_name = match asked.map(str::parse::<usize>) {
         Some(Err(_)) => return asked.unwrap_or_default().to_owned(),
         Some(Ok(number)) => name_of(number),

@@ -7,7 +7,7 @@ use crate::oci::{PlatformError, ReferenceError};
 use super::ChmodError;
 
 /// Why there is no plan.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// The syntax is right, and longshore cannot do it.
     #[error("{what} is not supported yet")]
@@ -167,18 +167,6 @@ pub enum PlanError {
         /// Where.
         span: Span,
     },
-    /// A flag with a value that it cannot have.
-    #[error("\"{}\" is not a value of {flag}: expected {expected}", value.escape_debug())]
-    FlagValue {
-        /// The flag, `--network`.
-        flag: &'static str,
-        /// Its value.
-        value: String,
-        /// The values that it can have.
-        expected: &'static str,
-        /// Where.
-        span: Span,
-    },
 }
 
 impl PlanError {
@@ -202,8 +190,7 @@ impl PlanError {
             | Self::Signal { span, .. }
             | Self::Chmod { span, .. }
             | Self::RemoteCopy { span, .. }
-            | Self::EmptyRun { span }
-            | Self::FlagValue { span, .. } => *span,
+            | Self::EmptyRun { span } => *span,
         }
     }
 
@@ -241,8 +228,7 @@ impl PlanError {
             | Self::BlankVolume { .. }
             | Self::Signal { .. }
             | Self::Chmod { .. }
-            | Self::EmptyRun { .. }
-            | Self::FlagValue { .. } => None,
+            | Self::EmptyRun { .. } => None,
         }
     }
 }

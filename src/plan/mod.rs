@@ -45,6 +45,9 @@ pub const HISTORY_COMMENT: &str = "buildkit.dockerfile.v0";
 /// Evaluates the stages that the target needs.
 ///
 /// `images[i]` is the config of image `i` of the outline, which must be complete: see [`outline`].
+///
+/// # Panics
+/// May panic if the outline is that of another Dockerfile.
 pub fn plan(
     dockerfile: &Dockerfile,
     outline: &Outline,
@@ -74,10 +77,7 @@ pub fn plan(
         done.push(stage);
     }
     let mut stages: Vec<StagePlan> = done.into_iter().map(|stage| stage.plan).collect();
-    let target = stages
-        .iter()
-        .position(|stage| stage.number == outline.target)
-        .expect("the target of an outline is reachable");
+    let target = scope.places[outline.target].expect("the target of an outline is reachable");
     finish(&mut stages[target].config, options);
     Ok(Plan {
         stages,
@@ -112,12 +112,18 @@ fn finish(config: &mut ImageConfig, options: &Options) {
 /// Build arguments that nothing in the Dockerfile declares, stages that are not needed included: a pipeline may pass
 /// the same arguments for every target.
 fn unused_build_args(dockerfile: &Dockerfile, options: &Options) -> Option<PlanWarning> {
-    let in_stages = dockerfile.stages.iter().flat_map(|stage| &stage.instructions);
+    let in_stages = dockerfile
+        .stages
+        .iter()
+        .flat_map(|stage| &stage.instructions);
     let in_stages = in_stages.filter_map(|instruction| match &instruction.kind {
         InstructionKind::Arg(arg) => Some(arg),
         _ => None,
     });
-    let all = dockerfile.meta_args.iter().map(|instruction| &instruction.arg);
+    let all = dockerfile
+        .meta_args
+        .iter()
+        .map(|instruction| &instruction.arg);
     let all = all.chain(in_stages).flat_map(|arg| &arg.declarations);
     let declared: Vec<&str> = all.map(|one| one.name.value.as_str()).collect();
     let is_unused = |name: &&str| !environment::is_predefined(name) && !declared.contains(name);
@@ -125,3 +131,6 @@ fn unused_build_args(dockerfile: &Dockerfile, options: &Options) -> Option<PlanW
     let unused: Vec<String> = given.filter(is_unused).map(str::to_owned).collect();
     (!unused.is_empty()).then_some(PlanWarning::UnusedBuildArgs(unused))
 }
+
+#[cfg(test)]
+mod tests;

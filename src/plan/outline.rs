@@ -91,13 +91,17 @@ pub fn outline(
         }
         at += 1;
     }
-    let stages = dockerfile.stages.iter().enumerate().map(|(number, stage)| OutlineStage {
-        name: stage_label(dockerfile, number),
-        reachable: walk.is_reachable[number],
-        base: walk.stage_bases[number],
-        platform: walk.platforms[number].take(),
-        span: stage.span,
-    });
+    let stages = dockerfile
+        .stages
+        .iter()
+        .enumerate()
+        .map(|(number, stage)| OutlineStage {
+            name: stage_label(dockerfile, number),
+            reachable: walk.is_reachable[number],
+            base: walk.stage_bases[number],
+            platform: walk.platforms[number].take(),
+            span: stage.span,
+        });
     Ok(Outline {
         target,
         stages: stages.collect(),
@@ -108,7 +112,11 @@ pub fn outline(
 /// The stage to build: by name, else by number, else the last one.
 fn find_target(dockerfile: &Dockerfile, options: &Options) -> Result<usize, PlanError> {
     let count = dockerfile.stages.len();
-    let Some(target) = options.target.as_deref().filter(|target| !target.is_empty()) else {
+    let Some(target) = options
+        .target
+        .as_deref()
+        .filter(|target| !target.is_empty())
+    else {
         return Ok(count - 1);
     };
     if let Some(number) = stage_named(dockerfile, target, count) {
@@ -119,7 +127,9 @@ fn find_target(dockerfile: &Dockerfile, options: &Options) -> Result<usize, Plan
         _ => Err(PlanError::UnknownTarget {
             target: target.to_owned(),
             nearest: sources::nearest_stage(dockerfile, target),
-            stages: (0..count).map(|number| stage_label(dockerfile, number)).collect(),
+            stages: (0..count)
+                .map(|number| stage_label(dockerfile, number))
+                .collect(),
             span: dockerfile.stages[count - 1].from.span,
         }),
     }
@@ -130,7 +140,11 @@ fn check_circles(dockerfile: &Dockerfile) -> Result<(), PlanError> {
     let count = dockerfile.stages.len();
     let mut edges: Vec<Vec<(usize, Span)>> = vec![Vec::new(); count];
     for (number, stage) in dockerfile.stages.iter().enumerate() {
-        for from in stage.instructions.iter().filter_map(|one| copy_from(&one.kind)) {
+        for from in stage
+            .instructions
+            .iter()
+            .filter_map(|one| copy_from(&one.kind))
+        {
             if let Source::Stage(other) = copy_source(dockerfile, from)? {
                 edges[number].push((other, from.span));
             }
@@ -159,7 +173,9 @@ fn check_circles(dockerfile: &Dockerfile) -> Result<(), PlanError> {
         if let Some(start) = path.iter().position(|seen| *seen == next) {
             let names = path[start..].iter().chain([&next]);
             return Err(PlanError::Cycle {
-                stages: names.map(|number| stage_label(dockerfile, *number)).collect(),
+                stages: names
+                    .map(|number| stage_label(dockerfile, *number))
+                    .collect(),
                 span,
             });
         }
@@ -203,7 +219,9 @@ impl Walk<'_> {
         }
         // What a stage needs comes before it, so that its parent's platform is known by now.
         found.sort_unstable();
-        found.into_iter().try_for_each(|number| self.add_stage(number))
+        found
+            .into_iter()
+            .try_for_each(|number| self.add_stage(number))
     }
 
     /// The `--from`s of a stage, those of its parent's triggers first.
@@ -215,7 +233,8 @@ impl Walk<'_> {
         let brought = brought.iter().map(|trigger| &trigger.instruction);
         let own = &self.dockerfile.stages[number].instructions;
         let all = brought.chain(own);
-        all.filter_map(|one| copy_from(&one.kind).cloned()).collect()
+        all.filter_map(|one| copy_from(&one.kind).cloned())
+            .collect()
     }
 
     /// What a `COPY --from` in a stage names; never a stage that comes later.
@@ -242,9 +261,7 @@ impl Walk<'_> {
         let (base, platform) = match source {
             // BuildKit builds for the target from nothing, whatever --platform says.
             Source::Scratch => (OutlineBase::Scratch, Some(target.clone())),
-            Source::Stage(parent) => {
-                (OutlineBase::Stage(parent), self.platforms[parent].clone())
-            }
+            Source::Stage(parent) => (OutlineBase::Stage(parent), self.platforms[parent].clone()),
             Source::Image(name) => {
                 let platform = platform.unwrap_or_else(|| target.clone());
                 let image = self.add_image(&name, platform.clone(), true)?;
@@ -259,11 +276,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn add_copied_image(
-        &mut self,
-        number: usize,
-        from: &Spanned<String>,
-    ) -> Result<(), PlanError> {
+    fn add_copied_image(&mut self, number: usize, from: &Spanned<String>) -> Result<(), PlanError> {
         if let Source::Image(name) = self.copy_source(number, from)? {
             self.add_image(&name, self.options.target_platform.clone(), false)?;
         }

@@ -18,7 +18,11 @@ pub(super) fn parse(word: &str) -> Result<Vec<String>, String> {
     let protocol = match protocol.to_lowercase().as_str() {
         "" => "tcp".to_owned(),
         known @ ("tcp" | "udp" | "sctp") => known.to_owned(),
-        _ => return Err(format!("{protocol} is none of the protocols tcp, udp and sctp")),
+        _ => {
+            return Err(format!(
+                "{protocol} is none of the protocols tcp, udp and sctp"
+            ));
+        }
     };
     if !is_address(address) {
         return Err(format!("{address} is no IP address"));
@@ -55,9 +59,12 @@ fn is_address(text: &str) -> bool {
 fn range(text: &str) -> Result<(u16, u16), String> {
     let number = |digits: &str| {
         let parsed = (digits.len() <= LONGEST_NUMBER).then(|| digits.parse::<u16>());
-        parsed
-            .and_then(Result::ok)
-            .ok_or_else(|| format!("\"{}\" is no port between 0 and 65535", digits.escape_debug()))
+        parsed.and_then(Result::ok).ok_or_else(|| {
+            format!(
+                "\"{}\" is no port between 0 and 65535",
+                digits.escape_debug()
+            )
+        })
     };
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (first, last) = (number(first)?, number(last)?);
@@ -94,8 +101,19 @@ mod tests {
     #[test]
     fn others_are_refused() {
         for word in [
-            "", "/tcp", "80/icmp", "x", "-1", "65536", "9-8", "1-2-3", "80:", "1.2.3:1:2",
-            "1-2:3-5", "[x]:1:2", "99999999999999999999999",
+            "",
+            "/tcp",
+            "80/icmp",
+            "x",
+            "-1",
+            "65536",
+            "9-8",
+            "1-2-3",
+            "80:",
+            "1.2.3:1:2",
+            "1-2:3-5",
+            "[x]:1:2",
+            "99999999999999999999999",
         ] {
             assert!(parse(word).is_err(), "{word} parsed");
         }

@@ -1,6 +1,6 @@
 //! RUN.
 
-use crate::dockerfile::{Invocation, Run, Span, Spanned};
+use crate::dockerfile::{Invocation, Run, Span};
 
 use super::stage::{Outcome, State};
 use super::{PlanError, RunStep, StepKind, environment, path};
@@ -53,14 +53,15 @@ impl State<'_> {
                 None => shown.push((name, value)),
             }
         }
-        let mut history = "RUN".to_owned();
+        let mut history = vec!["RUN".to_owned()];
         if !shown.is_empty() {
-            history.push_str(&format!(" |{}", shown.len()));
+            history.push(format!("|{}", shown.len()));
         }
-        for (name, value) in shown {
-            history.push_str(&format!(" {name}={value}"));
-        }
-        format!("{history} {} # buildkit", argv.join(" "))
+        let shown = shown.iter();
+        history.extend(shown.map(|(name, value)| format!("{name}={value}")));
+        history.extend_from_slice(argv);
+        history.push("# buildkit".to_owned());
+        history.join(" ")
     }
 
     fn check_run_flags(&self, run: &Run) -> Result<(), PlanError> {
@@ -70,36 +71,15 @@ impl State<'_> {
         if let Some(device) = run.devices.first() {
             return Err(self.unsupported("RUN --device", device.span));
         }
-        self.check_mode("--network", run.network.as_ref(), &["default", "none", "host"])?;
-        self.check_mode("--security", run.security.as_ref(), &["sandbox", "insecure"])
-    }
-
-    /// Of the modes that a flag knows, only the first one, the default, is supported.
-    fn check_mode(
-        &self,
-        flag: &'static str,
-        given: Option<&Spanned<String>>,
-        known: &[&str],
-    ) -> Result<(), PlanError> {
-        let Some(given) = given else {
-            return Ok(());
-        };
-        match known.iter().position(|mode| *mode == given.value) {
-            Some(0) => Ok(()),
-            Some(_) => {
-                Err(self.unsupported(&format!("RUN {flag}={}", given.value), given.span))
+        for (flag, given, default) in [
+            ("network", &run.network, "default"),
+            ("security", &run.security, "sandbox"),
+        ] {
+            if let Some(given) = given.as_ref().filter(|given| given.value != default) {
+                return Err(self.unsupported(&format!("RUN --{flag}={}", given.value), given.span));
             }
-            None => Err(PlanError::FlagValue {
-                flag,
-                value: given.value.clone(),
-                expected: if flag == "--network" {
-                    "default, none or host"
-                } else {
-                    "sandbox or insecure"
-                },
-                span: self.at(given.span),
-            }),
         }
+        Ok(())
     }
 
     pub(super) fn unsupported(&self, what: &str, span: Span) -> PlanError {

@@ -42,31 +42,33 @@ impl State<'_> {
 
     pub(super) fn env(&mut self, env: &Env) -> Outcome {
         let pairs = self.expand_pairs(&env.pairs, "ENV")?;
-        let mut history = "ENV".to_owned();
+        let mut history = vec!["ENV".to_owned()];
         for (name, value) in pairs {
             let entry = format!("{name}={value}");
-            history.push(' ');
-            history.push_str(&entry);
+            history.push(entry.clone());
             self.environment.set(&name, &value);
             let known = &mut self.config.config.env;
             let is_same = |known: &&mut String| {
-                known.split_once('=').map_or(known.as_str(), |(name, _)| name) == name
+                known
+                    .split_once('=')
+                    .map_or(known.as_str(), |(name, _)| name)
+                    == name
             };
             match known.iter_mut().find(is_same) {
                 Some(place) => *place = entry,
                 None => known.push(entry),
             }
         }
-        Ok((history, StepKind::Metadata))
+        Ok((history.join(" "), StepKind::Metadata))
     }
 
     pub(super) fn label(&mut self, label: &Label) -> Outcome {
-        let mut history = "LABEL".to_owned();
+        let mut history = vec!["LABEL".to_owned()];
         for (name, value) in self.expand_pairs(&label.pairs, "LABEL")? {
-            history.push_str(&format!(" {name}={value}"));
+            history.push(format!("{name}={value}"));
             self.config.config.labels.insert(name, value);
         }
-        Ok((history, StepKind::Metadata))
+        Ok((history.join(" "), StepKind::Metadata))
     }
 
     /// Expands all pairs before any of them counts: one value per instruction.
@@ -157,7 +159,10 @@ impl State<'_> {
             timeout: nanoseconds(&check.timeout),
             start_period: nanoseconds(&check.start_period),
             start_interval: nanoseconds(&check.start_interval),
-            retries: check.retries.as_ref().map_or(0, |given| i64::from(given.value)),
+            retries: check
+                .retries
+                .as_ref()
+                .map_or(0, |given| i64::from(given.value)),
         };
         let history = format!("HEALTHCHECK {}", golang::healthcheck(&check));
         self.config.config.healthcheck = Some(check);
@@ -178,7 +183,10 @@ impl State<'_> {
     pub(super) fn set_shell(&mut self, shell: &Shell) -> (String, StepKind) {
         let shell = &shell.shell.value;
         self.config.config.shell = Some(shell.clone());
-        (format!("SHELL {}", golang::plain_list(shell)), StepKind::Metadata)
+        (
+            format!("SHELL {}", golang::plain_list(shell)),
+            StepKind::Metadata,
+        )
     }
 
     pub(super) fn stopsignal(&mut self, stopsignal: &Stopsignal) -> Outcome {

@@ -31,10 +31,29 @@ mod tests {
 
     #[test]
     fn signals_are_known() {
-        for good in ["TERM", "SIGTERM", "sigquit", "9", "-1", "RTMIN+15", "SIGRTMAX-14", "rtmin"] {
+        for good in [
+            "TERM",
+            "SIGTERM",
+            "sigquit",
+            "9",
+            "-1",
+            "RTMIN+15",
+            "SIGRTMAX-14",
+            "rtmin",
+        ] {
             assert!(is_signal(good), "{good}");
         }
-        for bad in ["", "0", "SIG", "NOPE", "RTMIN+16", "RTMIN+01", "RTMAX-15", "SIGSIGTERM", "LOST"] {
+        for bad in [
+            "",
+            "0",
+            "SIG",
+            "NOPE",
+            "RTMIN+16",
+            "RTMIN+01",
+            "RTMAX-15",
+            "SIGSIGTERM",
+            "LOST",
+        ] {
             assert!(!is_signal(bad), "{bad}");
         }
     }

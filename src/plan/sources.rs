@@ -137,7 +137,10 @@ pub(super) fn is_same_image(left: &Reference, right: &Reference) -> bool {
 
 /// The stage whose name is nearly `name`.
 pub(super) fn nearest_stage(dockerfile: &Dockerfile, name: &str) -> Option<String> {
-    let names = dockerfile.stages.iter().filter_map(|stage| stage.name.as_ref());
+    let names = dockerfile
+        .stages
+        .iter()
+        .filter_map(|stage| stage.name.as_ref());
     nearest(name, names.map(|name| name.value.as_str()))
 }
 

@@ -62,14 +62,14 @@ pub(super) fn evaluate(
     number: usize,
     done: &[Evaluated],
 ) -> Result<Evaluated, PlanError> {
-    let stage = &scope.dockerfile.stages[number];
+    let written = &scope.dockerfile.stages[number];
     let outlined = &scope.outline.stages[number];
     let platform = outlined.platform.clone();
     let platform = platform.unwrap_or_else(|| scope.options.target_platform.clone());
     if platform.os == "windows" {
         return Err(PlanError::Unsupported {
             what: format!("building for {platform}"),
-            span: stage.from.span,
+            span: written.from.span,
         });
     }
     let (base, mut state, triggers) = begin(scope, number, &platform, done)?;
@@ -83,7 +83,7 @@ pub(super) fn evaluate(
         steps.push(state.step(&trigger.instruction, origin)?);
     }
     state.place = None;
-    for instruction in &stage.instructions {
+    for instruction in &written.instructions {
         let origin = Origin {
             span: instruction.span,
             trigger: None,
@@ -98,7 +98,7 @@ pub(super) fn evaluate(
             platform,
             steps,
             config: state.config,
-            span: stage.span,
+            span: written.span,
         },
         environment: state.environment,
         arguments: state.arguments,
@@ -129,7 +129,7 @@ fn begin<'a>(
     let (base, triggers) = match scope.outline.stages[number].base {
         None => return Err(not_outlined()),
         Some(OutlineBase::Scratch) => {
-            state.config.config.working_dir = "/".to_owned();
+            "/".clone_into(&mut state.config.config.working_dir);
             (StageBase::Scratch, Vec::new())
         }
         Some(OutlineBase::Image(image)) => {
@@ -144,7 +144,7 @@ fn begin<'a>(
             let place = place.ok_or_else(not_outlined)?;
             state.config = done[place].plan.config.clone();
             state.environment = done[place].environment.clone();
-            state.arguments = done[place].arguments.clone();
+            state.arguments.clone_from(&done[place].arguments);
             let triggers = triggers::of_stage(scope.dockerfile, parent);
             (StageBase::Stage(place), triggers)
         }

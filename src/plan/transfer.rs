@@ -83,26 +83,26 @@ impl State<'_> {
         if let Some(link) = transfer.link.filter(|link| link.value && chmod.is_none()) {
             return Err(self.unsupported(&format!("{instruction} --link"), link.span));
         }
-        let mut history = instruction.to_owned();
+        let mut history = vec![instruction.to_owned()];
         for (flag, value) in [("chown", &chown), ("chmod", &chmod)] {
             if let Some(value) = value {
-                history.push_str(&format!(" --{flag}={}", value.value));
+                history.push(format!("--{flag}={}", value.value));
             }
         }
         let mut sources = Vec::new();
         for written in transfer.sources {
             let source = self.expand(written)?;
             let span = self.at(written.span);
-            self.check_is_local(instruction, &source, span)?;
-            history.push_str(&format!(" {source}"));
+            check_is_local(instruction, &source, span)?;
+            history.push(source.clone());
             sources.push(CopySource::Path(Spanned::new(path::source(&source), span)));
         }
         for heredoc in transfer.heredocs {
-            history.push_str(&format!(" <<{}", heredoc.name));
+            history.push(format!("<<{}", heredoc.name));
             sources.push(self.inline(heredoc)?);
         }
         let destination = self.expand(transfer.destination)?;
-        history.push_str(&format!(" {destination} # buildkit"));
+        history.extend([destination.clone(), "# buildkit".to_owned()]);
         let chmod = match chmod {
             None => None,
             Some(Spanned { value, span }) => {
@@ -121,7 +121,7 @@ impl State<'_> {
             unpack: transfer.unpack,
             span: self.at(transfer.span),
         };
-        Ok((history, StepKind::Copy(step)))
+        Ok((history.join(" "), StepKind::Copy(step)))
     }
 
     /// Expands the value of a flag; an empty one is as good as none.
@@ -174,24 +174,19 @@ impl State<'_> {
             }
         }
     }
+}
 
-    fn check_is_local(
-        &self,
-        instruction: &str,
-        source: &str,
-        span: Span,
-    ) -> Result<(), PlanError> {
-        match (remote(source), instruction) {
-            (None, _) => Ok(()),
-            (Some(_), "COPY") => Err(PlanError::RemoteCopy {
-                location: source.to_owned(),
-                span,
-            }),
-            (Some(what), _) => Err(PlanError::Unsupported {
-                what: format!("ADD of {what}"),
-                span,
-            }),
-        }
+fn check_is_local(instruction: &str, source: &str, span: Span) -> Result<(), PlanError> {
+    match (remote(source), instruction) {
+        (None, _) => Ok(()),
+        (Some(_), "COPY") => Err(PlanError::RemoteCopy {
+            location: source.to_owned(),
+            span,
+        }),
+        (Some(what), _) => Err(PlanError::Unsupported {
+            what: format!("ADD of {what}"),
+            span,
+        }),
     }
 }
 
@@ -201,7 +196,7 @@ fn remote(source: &str) -> Option<&'static str> {
         let rest = rest.split(['?', '#']).next().unwrap_or_default();
         return match scheme.to_ascii_lowercase().as_str() {
             "git" | "ssh" => Some("a git repository"),
-            "http" | "https" if rest.ends_with(".git") => Some("a git repository"),
+            "http" | "https" if rest.strip_suffix(".git").is_some() => Some("a git repository"),
             "http" | "https" => Some("a URL"),
             _ => None,
         };
@@ -226,7 +221,10 @@ mod tests {
             ("https://example.com/a.tar.gz", Some("a URL")),
             ("HTTP://example.com/", Some("a URL")),
             ("https://example.com/a.git", Some("a git repository")),
-            ("https://example.com/a.git#main:dir", Some("a git repository")),
+            (
+                "https://example.com/a.git#main:dir",
+                Some("a git repository"),
+            ),
             ("https://example.com/a.git?ref=x", Some("a git repository")),
             ("git://example.com/a", Some("a git repository")),
             ("ssh://git@example.com/a", Some("a git repository")),
