@@ -94,6 +94,8 @@ struct DeferredDir {
 /// What became of an entry's place.
 enum Place {
     Free,
+    /// A link or directory was removed, which may have been on the way to a known parent.
+    Emptied,
     Dir(Metadata),
     Kept(&'static str),
 }
@@ -207,19 +209,21 @@ impl<'a> Extractor<'a> {
             .clear_place(&parent, name, &canonical, entry.kind)
             .map_err(fail)?;
         if let Place::Kept(why) = place {
-            self.warn(format!("{canonical} {why}; left as it is"));
+            // Every image has directories for what is mounted: that is nothing to tell.
+            if entry.kind != EntryKind::Dir {
+                self.warn(format!("{canonical} {why}; left as it is"));
+            }
             self.parent = Some((above, parent));
             return Ok(());
         }
-        let is_made = self.make(entry, &parent, name, &canonical, place, link, reader)?;
-        if is_made {
+        let keeps_parent = !matches!(place, Place::Emptied);
+        if self.make(entry, &parent, name, &canonical, place, link, reader)? {
             self.touch(&canonical);
             if let Some(made) = &mut self.made {
                 made.push(canonical);
             }
         }
-        // A new link cannot change where known parents lead, for its name was free, or else `parent` was dropped.
-        if self.parent.is_none() {
+        if keeps_parent {
             self.parent = Some((above, parent));
         }
         Ok(())
@@ -309,7 +313,7 @@ impl<'a> Extractor<'a> {
         let fail = |source| failed(&entry.name, source);
         let stat = match place {
             Place::Dir(stat) => stat,
-            Place::Free | Place::Kept(_) => {
+            Place::Free | Place::Emptied | Place::Kept(_) => {
                 parent.create_dir(name, 0o700).map_err(fail)?;
                 match parent.lstat(name).map_err(fail)? {
                     Some(stat) => stat,
@@ -483,10 +487,13 @@ impl<'a> Extractor<'a> {
             if parent.remove_all(name, self.settings.protected)? == Removed::KeptMounts {
                 return Ok(Place::Kept("holds a mount point"));
             }
-        } else {
-            parent.remove(name)?;
+            return Ok(Place::Emptied);
         }
-        Ok(Place::Free)
+        parent.remove(name)?;
+        Ok(match stat.is_file() {
+            true => Place::Free,
+            false => Place::Emptied,
+        })
     }
 
     /// Finds what a hard link names. `None` where it may not be linked to.
