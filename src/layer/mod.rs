@@ -4,9 +4,12 @@
 //! read in one pass too, by a strict reader that refuses whatever two programs could read differently, and written
 //! only through [`crate::rootfs`]. Whiteouts never stay on disk. Memory does not depend on the layer's size.
 
+mod apply;
+mod archive;
 mod compress;
 mod decompress;
 mod error;
+mod extract;
 mod header;
 mod ownership;
 mod pack;
@@ -15,7 +18,13 @@ mod reader;
 mod sparse;
 mod writer;
 
+pub use apply::{Applied, ApplyOptions, apply};
+pub use archive::{ArchiveOptions, Extracted, extract_archive};
 pub use decompress::{Format, HashingReader, sniff};
 pub use error::Error;
+pub use extract::{Limits, Owners};
 pub use ownership::Ownership;
 pub use pack::{PackOptions, Packed, pack};
+
+#[cfg(test)]
+mod tests;

@@ -209,7 +209,7 @@ fn is_invisible(c: char) -> bool {
 }
 
 /// Is this one component that names something in its directory?
-pub(crate) fn is_plain_name(name: &[u8]) -> bool {
+fn is_plain_name(name: &[u8]) -> bool {
     !matches!(name, b"" | b"." | b"..") && !name.contains(&b'/') && !name.contains(&0)
 }
 
