@@ -2,3 +2,5 @@
 
 pub mod glob;
 pub mod ignore;
+#[cfg(test)]
+mod ignore_tests;
