@@ -109,11 +109,9 @@ pub enum PlanError {
         /// The FROM.
         span: Span,
     },
-    /// A name in ENV or LABEL is empty once its variables are expanded.
-    #[error("the name \"{}\" in {instruction} is empty once its variables are expanded", written.escape_debug())]
+    /// A name in ENV is empty once its variables are expanded.
+    #[error("the name \"{}\" in ENV is empty once its variables are expanded", written.escape_debug())]
     BlankName {
-        /// ENV or LABEL.
-        instruction: &'static str,
         /// The name as written.
         written: String,
         /// Where.

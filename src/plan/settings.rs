@@ -40,8 +40,17 @@ impl State<'_> {
         Ok((history, StepKind::Metadata))
     }
 
+    /// # Deviation
+    /// BuildKit takes an empty name, and the first RUN fails at it.
     pub(super) fn env(&mut self, env: &Env) -> Outcome {
-        let pairs = self.expand_pairs(&env.pairs, "ENV")?;
+        let pairs = self.expand_pairs(&env.pairs)?;
+        if let Some(at) = pairs.iter().position(|(name, _)| name.is_empty()) {
+            let written = &env.pairs[at].key;
+            return Err(PlanError::BlankName {
+                written: written.value.clone(),
+                span: self.at(written.span),
+            });
+        }
         let mut history = vec!["ENV".to_owned()];
         for (name, value) in pairs {
             let entry = format!("{name}={value}");
@@ -64,7 +73,7 @@ impl State<'_> {
 
     pub(super) fn label(&mut self, label: &Label) -> Outcome {
         let mut history = vec!["LABEL".to_owned()];
-        for (name, value) in self.expand_pairs(&label.pairs, "LABEL")? {
+        for (name, value) in self.expand_pairs(&label.pairs)? {
             history.push(format!("{name}={value}"));
             self.config.config.labels.insert(name, value);
         }
@@ -72,25 +81,8 @@ impl State<'_> {
     }
 
     /// Expands all pairs before any of them counts: one value per instruction.
-    ///
-    /// # Deviation
-    /// BuildKit takes an empty name; no program can read such a variable, and few tools such a label.
-    fn expand_pairs(
-        &self,
-        pairs: &[KeyValue],
-        instruction: &'static str,
-    ) -> Result<Vec<(String, String)>, PlanError> {
-        let expand = |pair: &KeyValue| {
-            let name = self.expand(&pair.key)?;
-            if name.is_empty() {
-                return Err(PlanError::BlankName {
-                    instruction,
-                    written: pair.key.value.clone(),
-                    span: self.at(pair.key.span),
-                });
-            }
-            Ok((name, self.expand(&pair.value)?))
-        };
+    fn expand_pairs(&self, pairs: &[KeyValue]) -> Result<Vec<(String, String)>, PlanError> {
+        let expand = |pair: &KeyValue| Ok((self.expand(&pair.key)?, self.expand(&pair.value)?));
         pairs.iter().map(expand).collect()
     }
 

@@ -45,7 +45,7 @@ fn images() -> BTreeMap<&'static str, ImageConfig> {
         ),
         (
             "docker.io/library/broken",
-            config(json!({"OnBuild": ["NOPE x"]})),
+            config(json!({"OnBuild": ["NONSENSE x"]})),
         ),
         ("docker.io/library/tools", config(json!({}))),
         ("docker.io/library/late:1", config(json!({}))),
