@@ -59,7 +59,6 @@ check "it leaves no image" test ! -e "$work/out/bad/index.json"
 check "/ is as it was after a failure" unchanged
 check "a build after a failure" inside "$(one good good2)"
 check "its image is right, too" described good2 first second
-check "the same layers both times" cmp <(cd "$work/out/good1/blobs/sha256" && wc -c ./* | sort -n | awk '{print $1}' | tail -1) <(cd "$work/out/good2/blobs/sha256" && wc -c ./* | sort -n | awk '{print $1}' | tail -1)
 check "no step finds the environment's secret" inside "$(one secret secret)"
 check "the shell is alive" says alive inside "echo alive"
 
