@@ -7,7 +7,7 @@ set -euo pipefail
 test_account() {
   id "$test_user" >/dev/null 2>&1 || useradd --create-home "$test_user"
   for file in /etc/subuid /etc/subgid; do
-    grep -q "^$test_user:" "$file" || echo "$test_user:268435456:65536" >>"$file"
+    grep -q "^$test_user:" "$file" 2>/dev/null || echo "$test_user:268435456:65536" >>"$file"
   done
 }
 packages=(
