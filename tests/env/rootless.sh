@@ -1,15 +1,8 @@
 #!/usr/bin/env bash
-# Runs the black-box tests as an ordinary user with subordinate ids (made once: longshore-test), from the binaries that cargo built.
+# Runs the black-box tests as an ordinary user with subordinate ids, from the binaries that cargo built.
 set -euo pipefail
 . "$(dirname "$0")/places.sh"
-user=longshore-test
-if ! id "$user" >/dev/null 2>&1; then
-  useradd --create-home "$user"
-fi
-for file in /etc/subuid /etc/subgid; do
-  grep -q "^$user:" "$file" || echo "$user:$((0x10000000)):65536" >>"$file"
-done
-
+user=$test_user
 # cargo's own directories may be closed to that user: give it copies.
 cd "$root"
 built=$(cargo test --no-run --message-format=json 2>/dev/null | jq -r 'select(.executable != null) | "\(.target.name) \(.target.kind[0]) \(.executable)"')
@@ -23,5 +16,5 @@ cp "$test_binary" "$place/it" && cp "$program" "$place/longshore"
 chown -R "$user:" "$place"
 cd "$place"
 # An environment of its own: nothing of root's, but where the test servers are.
-runuser -u "$user" -- env -i PATH="$PATH" HOME="$home" USER="$user" TMPDIR="$place" LONGSHORE="$place/longshore" \
+runuser -u "$user" -- env -i PATH="$PATH" HOME="$home" USER="$user" TMPDIR="$place" LONGSHORE_TEST_BINARY="$place/longshore" \
   $(env | grep '^LONGSHORE_TEST_' | grep -v '^LONGSHORE_TEST_ENV=') ./it
