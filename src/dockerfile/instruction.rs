@@ -536,16 +536,11 @@ impl<'a> Reader<'a> {
         arguments: &Arguments<'a>,
         mut flags: Flags,
     ) -> Result<Healthcheck, ParseError> {
-        let (kind, rest) = match arguments.piece.text.find(char::is_whitespace) {
-            Some(end) => (
-                &arguments.piece.text[..end],
-                arguments.piece.from(end).trim(),
-            ),
-            None => (
-                arguments.piece.text,
-                arguments.piece.from(arguments.piece.text.len()),
-            ),
-        };
+        let text = arguments.piece.text;
+        let end = text.find(words::is_ascii_space).unwrap_or(text.len());
+        let kind = &text[..end];
+        let next = text[end..].trim_start_matches(words::is_ascii_space);
+        let rest = arguments.piece.from(text.len() - next.len());
         let place = Piece {
             text: kind,
             ..arguments.piece

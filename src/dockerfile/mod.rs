@@ -18,6 +18,8 @@ mod pattern;
 mod span;
 mod suggest;
 pub mod word;
+#[cfg(test)]
+mod word_tests;
 mod words;
 
 pub use ast::{

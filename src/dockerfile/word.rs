@@ -402,6 +402,9 @@ impl<'a> Lexer<'a> {
         while let Some(character) = self.peek() {
             if character == '$' {
                 result.push_str(&self.dollar()?);
+                if result.len() > MAX_LENGTH {
+                    return Err(WordError::TooLong);
+                }
                 continue;
             }
             self.next();
