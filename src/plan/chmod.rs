@@ -277,7 +277,7 @@ mod tests {
             ("ug+w", 0o660, 0o660),
             ("g=ru", 0o660, 0o660),
             ("o=ur", 0o644, 0o644),
-            ("=tu", 0o1000, 0o1000),
+            ("=tu", 0o1640, 0o1640),
             ("+", 0o640, 0o640),
         ] {
             let parsed: ChmodSpec = spec.parse().unwrap();
