@@ -113,7 +113,8 @@ pub(super) fn documents(line: &Logical, escape: char) -> Documents {
 ///
 /// # Deviation
 /// The trigger of ONBUILD is checked where it is written, not only where it fires, and flags of instructions that have
-/// none are errors everywhere: BuildKit ignores them on ARG, STOPSIGNAL and HEALTHCHECK NONE.
+/// none are errors everywhere: BuildKit ignores them on ARG, STOPSIGNAL and HEALTHCHECK NONE. `COPY << EOF /x` is an error
+/// that says so; BuildKit takes `<<` and `EOF` for files.
 pub(super) fn read(
     line: &Logical,
     heredocs: Vec<Heredoc>,
