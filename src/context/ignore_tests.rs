@@ -1,5 +1,7 @@
 //! Tests of the ignore rules.
 
+use std::fmt::Write;
+
 use proptest::prelude::*;
 
 use super::ignore::{DirState, Ignore};
@@ -162,9 +164,7 @@ fn names_need_not_be_text() {
 fn a_hundred_thousand_rules_and_hostile_ones_take_linear_time() {
     let mut text = String::new();
     for number in 0..100_000 {
-        text.push_str(&format!(
-            "dir{number}/file\n**/name{number}\nsame\n!{number}x\n"
-        ));
+        writeln!(text, "dir{number}/file\n**/name{number}\nsame\n!{number}x").unwrap();
     }
     let ignore = rules(&text);
     let start = std::time::Instant::now();

@@ -1,10 +1,5 @@
 //! Tests of the room as a whole: text in, tree or problems out.
 
-use std::fmt::Write;
-use std::time::{Duration, Instant};
-
-use proptest::prelude::*;
-
 use super::*;
 
 fn stage(body: &str) -> Stage {
@@ -15,7 +10,7 @@ fn stage(body: &str) -> Stage {
     }
 }
 
-fn one(body: &str) -> InstructionKind {
+pub(super) fn one(body: &str) -> InstructionKind {
     let mut instructions = stage(body).instructions;
     assert_eq!(instructions.len(), 1, "{body}");
     instructions.remove(0).kind
@@ -28,7 +23,7 @@ fn problems(text: &str) -> Vec<String> {
     }
 }
 
-fn values(words: &[Spanned<String>]) -> Vec<&str> {
+pub(super) fn values(words: &[Spanned<String>]) -> Vec<&str> {
     words.iter().map(|word| word.value.as_str()).collect()
 }
 
@@ -39,22 +34,22 @@ fn run(body: &str) -> Run {
     }
 }
 
-fn copy(body: &str) -> Copy {
+pub(super) fn copy(body: &str) -> Copy {
     match one(body) {
         InstructionKind::Copy(copy) => copy,
         other => panic!("{body}: {other:?}"),
     }
 }
 
-fn shell(text: &str) -> Command {
+pub(super) fn shell(text: &str) -> Command {
     Command::Shell(text.to_owned())
 }
 
-fn exec(words: &[&str]) -> Command {
+pub(super) fn exec(words: &[&str]) -> Command {
     Command::Exec(words.iter().map(|word| (*word).to_owned()).collect())
 }
 
-fn pairs(pairs: &[KeyValue]) -> Vec<(&str, &str)> {
+pub(super) fn pairs(pairs: &[KeyValue]) -> Vec<(&str, &str)> {
     pairs
         .iter()
         .map(|pair| (pair.key.value.as_str(), pair.value.value.as_str()))
@@ -62,7 +57,7 @@ fn pairs(pairs: &[KeyValue]) -> Vec<(&str, &str)> {
 }
 
 /// One instruction that is wrong, and what is said about it.
-fn fails(instruction: &str, expect: &str) {
+pub(super) fn fails(instruction: &str, expect: &str) {
     let found = problems(&format!("FROM scratch\n{instruction}\n"));
     assert_eq!(
         found,
@@ -340,244 +335,6 @@ fn heredocs_span_their_bodies() {
 }
 
 #[test]
-fn copy_and_add() {
-    let found = copy(
-        "COPY --from=b --chown=1:2 --chmod=u=rwX --link --parents=false --exclude=*.o --exclude=x a b c/",
-    );
-    assert_eq!(values(&found.sources), ["a", "b"]);
-    assert_eq!(found.destination.value, "c/");
-    assert_eq!(values(&found.exclude), ["*.o", "x"]);
-    assert_eq!(found.from.map(|from| from.value).as_deref(), Some("b"));
-    assert_eq!(
-        found.chmod.map(|chmod| chmod.value).as_deref(),
-        Some("u=rwX")
-    );
-    assert_eq!(found.link.map(|link| link.value), Some(true));
-    assert_eq!(found.parents.map(|parents| parents.value), Some(false));
-    assert_eq!(values(&copy(r#"COPY ["a b", "c"]"#).sources), ["a b"]);
-    assert_eq!(values(&copy("COPY \"a b\" c").sources), ["\"a", "b\""]);
-    assert_eq!(copy("COPY --from= a b").from, None);
-    let mixed = copy("COPY f <<a <<-\"b\" /d/\n$A\na\n\tx\nb");
-    assert_eq!(values(&mixed.sources), ["f"]);
-    let documents: Vec<_> = mixed
-        .heredocs
-        .iter()
-        .map(|found| (found.name.as_str(), found.content(), found.expand))
-        .collect();
-    assert_eq!(
-        documents,
-        [("a", "$A\n".into(), true), ("b", "x\n".into(), false)]
-    );
-    let InstructionKind::Add(add) =
-        one("ADD --checksum=sha256:$X --keep-git-dir --unpack=false http://x/y /z")
-    else {
-        panic!("not an ADD");
-    };
-    assert_eq!(
-        add.checksum.map(|checksum| checksum.value).as_deref(),
-        Some("sha256:$X")
-    );
-    assert_eq!(
-        (
-            add.keep_git_dir.map(|on| on.value),
-            add.unpack.map(|on| on.value)
-        ),
-        (Some(true), Some(false))
-    );
-
-    fails(
-        "COPY a",
-        "COPY requires at least one source and a destination",
-    );
-    fails("ADD", "ADD requires at least one source and a destination");
-    fails("COPY --link= a b", "--link needs a value");
-    fails(
-        "COPY --link=maybe a b",
-        "invalid value `maybe` for --link: expected true or false",
-    );
-    fails("COPY --chown a b", "--chown needs a value");
-    fails(
-        "COPY --chown=1 --chown=2 a b",
-        "--chown is given more than once",
-    );
-    fails(
-        "COPY --exlude=x a b",
-        "unknown flag for COPY: --exlude (did you mean --exclude?)",
-    );
-    fails("ADD --parents a b", "unknown flag for ADD: --parents");
-    fails(
-        "COPY --from=$X a b",
-        "variables are not expanded in --from (define a stage with `FROM ${NAME} AS name` and copy from that)",
-    );
-    fails(
-        "COPY a <<E\nE",
-        "COPY cannot write to a heredoc: the destination comes last",
-    );
-    fails(
-        "COPY << E /x\nE",
-        "this heredoc is not a source of its own (write the delimiter directly behind `<<`, without blanks)",
-    );
-    fails(
-        "COPY [\"<<E\", \"/x\"]",
-        "this heredoc is not a source of its own (heredocs are not read in JSON form)",
-    );
-}
-
-#[test]
-fn env_label_and_arg() {
-    let env = |body: &str| match one(body) {
-        InstructionKind::Env(env) => env,
-        other => panic!("{other:?}"),
-    };
-    let modern = env(r#"ENV a=1 b="x y" c=z\ w d= "e f"=g"#);
-    assert_eq!(
-        pairs(&modern.pairs),
-        [
-            ("a", "1"),
-            ("b", "\"x y\""),
-            ("c", "z\\ w"),
-            ("d", ""),
-            ("\"e f\"", "g")
-        ]
-    );
-    assert!(!modern.is_legacy);
-    let legacy = env("ENV a  b c=d \"e\"");
-    assert_eq!(
-        (pairs(&legacy.pairs), legacy.is_legacy),
-        (vec![("a", "b c=d \"e\"")], true)
-    );
-    let InstructionKind::Label(label) = one("LABEL a.b=c d='e f'") else {
-        panic!()
-    };
-    assert_eq!(pairs(&label.pairs), [("a.b", "c"), ("d", "'e f'")]);
-    fails("ENV", "ENV requires at least one argument");
-    fails("ENV a", "ENV must have two arguments, a name and a value");
-    fails("LABEL =a", "LABEL names cannot be blank");
-    fails("ARG =a", "ARG names cannot be blank");
-    fails("ARG", "ARG requires at least one argument");
-    fails(
-        "ENV a=b c",
-        "no `=` in `c`: ENV takes words of the form name=value (a value with blanks needs quotes)",
-    );
-    fails(
-        "ENV a=${B:?must set}",
-        "no `=` in `set}`: ENV takes words of the form name=value (words are split before variables are expanded: put \
-         the value into double quotes)",
-    );
-}
-
-#[test]
-fn healthchecks() {
-    let check = |body: &str| match one(body) {
-        InstructionKind::Healthcheck(check) => check,
-        other => panic!("{other:?}"),
-    };
-    let full = check(
-        "HEALTHCHECK --interval=1m30s --timeout=0 --start-period=1ms --start-interval=2s --retries=3 cmd curl -f x || exit 1",
-    );
-    assert_eq!(full.test, HealthTest::Command(shell("curl -f x || exit 1")));
-    let durations = [
-        &full.interval,
-        &full.timeout,
-        &full.start_period,
-        &full.start_interval,
-    ];
-    let durations = durations.map(|found| found.as_ref().map(|found| found.value.as_millis()));
-    assert_eq!(durations, [Some(90_000), Some(0), Some(1), Some(2_000)]);
-    assert_eq!(full.retries.map(|retries| retries.value), Some(3));
-    assert_eq!(
-        check("HEALTHCHECK CMD [\"a\"]").test,
-        HealthTest::Command(exec(&["a"]))
-    );
-    assert_eq!(check("HEALTHCHECK none").test, HealthTest::None);
-    fails("HEALTHCHECK", "HEALTHCHECK requires at least one argument");
-    fails("HEALTHCHECK CMD", "missing command after HEALTHCHECK CMD");
-    fails(
-        "HEALTHCHECK CMD []",
-        "missing command after HEALTHCHECK CMD",
-    );
-    fails("HEALTHCHECK NONE x", "HEALTHCHECK NONE takes no arguments");
-    fails(
-        "HEALTHCHECK curl x",
-        "unknown type `curl` in HEALTHCHECK: expected CMD or NONE",
-    );
-    fails(
-        "HEALTHCHECK --interval=5 CMD x",
-        "invalid duration `5` for --interval: the unit is missing: use h, m, s, ms, us or ns",
-    );
-    fails(
-        "HEALTHCHECK --timeout=1us CMD x",
-        "invalid duration `1us` for --timeout: it is less than 1ms",
-    );
-    fails(
-        "HEALTHCHECK --retries=-1 CMD x",
-        "invalid value `-1` for --retries: expected a number from 0 on",
-    );
-}
-
-#[test]
-fn the_small_ones() {
-    let InstructionKind::Expose(expose) = one("EXPOSE 90/udp $PORT 80") else {
-        panic!()
-    };
-    assert_eq!(values(&expose.ports), ["$PORT", "80", "90/udp"]);
-    let InstructionKind::Volume(volume) = one(r#"VOLUME [" /a ", "/b"]"#) else {
-        panic!()
-    };
-    assert_eq!(values(&volume.paths), ["/a", "/b"]);
-    let InstructionKind::User(user) = one("USER a b ") else {
-        panic!()
-    };
-    assert_eq!(user.user.value, "a b");
-    let InstructionKind::Workdir(workdir) = one("WORKDIR \"/a b\"") else {
-        panic!()
-    };
-    assert_eq!(workdir.path.value, "\"/a b\"");
-    let InstructionKind::Stopsignal(stopsignal) = one("STOPSIGNAL $S") else {
-        panic!()
-    };
-    assert_eq!(stopsignal.signal.value, "$S");
-    let InstructionKind::Shell(shell) = one(r#"SHELL ["a", "-c"]"#) else {
-        panic!()
-    };
-    assert_eq!(shell.shell.value, ["a", "-c"]);
-    let InstructionKind::Maintainer(maintainer) = one("MAINTAINER A <a@b>") else {
-        panic!()
-    };
-    assert_eq!(maintainer.name.value, "A <a@b>");
-    fails("EXPOSE", "EXPOSE requires at least one argument");
-    fails("VOLUME [\"\"]", "VOLUME cannot be an empty string");
-    fails("VOLUME []", "VOLUME requires at least one argument");
-    fails("USER", "USER requires exactly one argument");
-    fails("WORKDIR", "WORKDIR requires exactly one argument");
-    fails("SHELL []", "SHELL requires at least one argument");
-    fails(
-        "SHELL bash -c",
-        "SHELL requires its arguments in JSON form (for example SHELL [\"/bin/bash\", \"-c\"])",
-    );
-    fails(
-        "FROM",
-        "FROM requires either one argument, or three: FROM <image> AS <name>",
-    );
-    fails(
-        "FROM a b",
-        "FROM requires either one argument, or three: FROM <image> AS <name>",
-    );
-    fails(
-        "FROM a as b c",
-        "FROM requires either one argument, or three: FROM <image> AS <name>",
-    );
-    fails(
-        "FROM a AS 1b",
-        "invalid stage name `1b`: it must start with a letter and hold only letters, digits, `-`, `_` and `.`",
-    );
-    fails(
-        "CMD --version",
-        "unknown flag for CMD: --version (CMD has no flags; put `--` in front of an argument that starts with two dashes)",
-    );
-}
-
-#[test]
 fn onbuild_keeps_the_trigger_as_written() {
     let onbuild = |body: &str| match one(body) {
         InstructionKind::Onbuild(onbuild) => onbuild,
@@ -706,150 +463,4 @@ fn problems_point_at_the_columns() {
         "type=tmpfs,target=/x"
     );
     assert_eq!(&text[found.command.span.start..found.command.span.end], "a");
-}
-
-#[test]
-fn bytes_that_are_not_text() {
-    let check = |text: &[u8], expect: &str| {
-        assert_eq!(parse(text).unwrap_err().to_string(), expect);
-    };
-    check(
-        b"FROM a\nRUN \xff\n",
-        "dockerfile line 2: the text is not valid UTF-8",
-    );
-    check(
-        b"FROM a\nRUN a\0b\n",
-        "dockerfile line 2: the text holds a NUL byte",
-    );
-    check(
-        b"FROM a\nRUN <<E\nx\xff\nE\n",
-        "dockerfile line 3: the text is not valid UTF-8",
-    );
-    check(
-        b"FROM a\nRUN <<E\nx\0\nE\n",
-        "dockerfile line 3: the text holds a NUL byte",
-    );
-    assert!(parse(b"# caf\xe9\nFROM a\nRUN a \\\n # \xe9\n b\n").is_ok());
-}
-
-#[test]
-fn limits() {
-    let line = |length: usize| format!("FROM a\nRUN {}", "x".repeat(length - 4));
-    assert_eq!(problems(&line(65_535)), [""; 0]);
-    assert_eq!(
-        problems(&line(65_536)),
-        ["dockerfile line 2: the line is longer than 65535 bytes"]
-    );
-    assert_eq!(
-        problems(&line(10 << 20)),
-        ["dockerfile line 1: the dockerfile is larger than 8388608 bytes"]
-            .map(|text| text.replace("line 1", "line 2"))
-    );
-}
-
-#[test]
-fn large_files_take_linear_time() {
-    let mut stages = String::new();
-    for number in 0..10_000 {
-        writeln!(
-            stages,
-            "FROM scratch AS s{number}\nCOPY --from=s{number} a b"
-        )
-        .unwrap();
-    }
-    let texts = [
-        stages,
-        format!("FROM a\n{}", "ENV a=${b:-c} d=\"e f\"\n".repeat(300_000)),
-        format!("FROM a\nRUN {}", "a <<x \\\n".repeat(100_000)),
-        format!("FROM a\nRUN {}", "x\\\n\n# c\n".repeat(900_000)),
-        format!("FROM a\nENV {}b=c", "a=b \\\n".repeat(1_000_000)),
-        format!("FROM a\nCMD {}", "[ \\\n".repeat(1_000_000)),
-        format!("FROM a\nRUN {}", "${a:- \\\n".repeat(500_000)),
-        format!("FROM a\n{}", "RUNN <<E\n".repeat(500_000)),
-    ];
-    for text in texts {
-        let start = Instant::now();
-        let _ = parse(text.as_bytes());
-        // Generous: this build is not optimized and the machine may be busy.
-        assert!(
-            start.elapsed() < Duration::from_secs(30),
-            "{:?} for {}",
-            start.elapsed(),
-            &text[..40]
-        );
-    }
-}
-
-const SCRAPS: &str = r#"(FROM a|RUN|COPY|ADD|ENV|ARG|CMD|HEALTHCHECK|ONBUILD|LABEL|VOLUME|EXPOSE|SHELL|# escape=`| |--from=|--mount|--|<<EOF|<<-'E'|EOF|E|\[|\]|"|'|\\|\n|\r|\t|=|,|\$\{|\}|é|a|0|`|#|\x00){0,40}"#;
-
-/// Every span lies in the text, on the bounds of characters.
-fn check_spans(text: &[u8], file: &Dockerfile) {
-    let check = |span: Span| {
-        assert!(
-            span.start <= span.end && span.end <= text.len(),
-            "{span:?} in {text:?}"
-        )
-    };
-    for stage in &file.stages {
-        check(stage.span);
-        check(stage.from.image.span);
-        for instruction in &stage.instructions {
-            check(instruction.span);
-            check(instruction.keyword);
-            let keyword = &text[instruction.keyword.start..instruction.keyword.end];
-            if !keyword.contains(&b'\\') && !keyword.contains(&b'`') {
-                assert!(
-                    keyword.eq_ignore_ascii_case(instruction.kind.keyword().as_bytes()),
-                    "{text:?}"
-                );
-            }
-        }
-    }
-}
-
-proptest! {
-    #[test]
-    fn no_bytes_panic(text in prop::collection::vec(any::<u8>(), 0..200)) {
-        if let Ok(file) = parse(&text) {
-            check_spans(&text, &file);
-        }
-    }
-
-    #[test]
-    fn no_scraps_panic(text in SCRAPS) {
-        for text in [text.clone(), format!("FROM a\n{text}")] {
-            match parse(text.as_bytes()) {
-                Ok(file) => check_spans(text.as_bytes(), &file),
-                Err(errors) => {
-                    prop_assert!(!errors.errors.is_empty());
-                    for error in errors.errors {
-                        prop_assert!(error.line >= 1 && error.span.end <= text.len());
-                    }
-                }
-            }
-            let _ = parse_instruction(&text);
-        }
-    }
-
-    #[test]
-    fn no_truncation_panics(cut in 0_usize..400) {
-        let text = "# syntax=x\nARG A=1\nFROM --platform=$P a AS b\nRUN --mount=type=x <<-EOF\n\ta\n\tEOF\nCOPY --chown=1 [\"a\", \"b\"]\n\
-            ENV a=\"b c\" \\\n # c\n d=é\nHEALTHCHECK --interval=1s CMD x\nONBUILD COPY <<'E' /x\ny\nE\nLABEL a b\nVOLUME /x\n";
-        let _ = parse(&text.as_bytes()[..cut.min(text.len())]);
-    }
-
-    #[test]
-    fn triggers_survive_a_second_reading(words in "[a-z$={} ]{1,20}", body in "[a-z \t$]{0,10}") {
-        let text = format!("FROM a\nONBUILD RUN x{words}<<E y\n{body}\nE\n");
-        if let Ok(file) = parse(text.as_bytes())
-            && let InstructionKind::Onbuild(onbuild) = &file.stages[0].instructions[0].kind
-            && let InstructionKind::Run(first) = &onbuild.instruction.kind
-        {
-            let again = parse_instruction(&onbuild.trigger);
-            let Ok(InstructionKind::Run(second)) = again.map(|found| found.kind) else {
-                panic!("{}", onbuild.trigger);
-            };
-            prop_assert_eq!(first.invocation(), second.invocation());
-        }
-    }
 }

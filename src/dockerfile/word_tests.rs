@@ -125,7 +125,7 @@ fn quotes_and_escapes() {
     check("'$A'", "$A");
     check("\"$A\"", "alpha");
     check("\"'$A'\"", "'alpha'");
-    check(r#"'a\'"#, r"a\");
+    check(r"'a\'", r"a\");
     check(r"\$A", "$A");
     check(r"\a", "a");
     check(r#""\a\"\$\\""#, r#"\a"$\"#);

@@ -31,7 +31,7 @@ pub(super) struct Piece<'a> {
     pub(super) at: usize,
 }
 
-impl<'a> Piece<'a> {
+impl Piece<'_> {
     /// Cuts white space off on both sides.
     pub(super) fn trim(self) -> Self {
         let text = self.text.trim_start();
