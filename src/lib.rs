@@ -4,6 +4,8 @@
 //! `build` holds the numbered story of a build.
 
 pub mod auth;
+pub mod build;
+pub mod cli;
 pub mod context;
 pub mod dockerfile;
 pub mod http;
