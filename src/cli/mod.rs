@@ -13,6 +13,7 @@ mod resolve;
 mod summary;
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -142,7 +143,9 @@ fn parse(arguments: &[OsString]) -> Result<Parsed, u8> {
             return Err(USAGE);
         }
     }
-    let is_executor = name == "executor";
+    // By kaniko's name the build's flags stand at the top level; the subcommands are there too.
+    let is_subcommand = |word: &OsString| Program::command().get_subcommands().any(|known| word == known.get_name());
+    let is_executor = name == "executor" && !arguments.get(1).is_some_and(is_subcommand);
     let fail = |error: clap::Error| {
         let code = if error.use_stderr() { USAGE } else { 0 };
         // Whoever closed the pipe has seen enough.
@@ -150,9 +153,6 @@ fn parse(arguments: &[OsString]) -> Result<Parsed, u8> {
         code
     };
     if is_executor {
-        if arguments.get(1).is_some_and(|word| word == "version") {
-            return Ok(Parsed::Version);
-        }
         let matches = Executor::command()
             .try_get_matches_from(arguments)
             .map_err(fail)?;
@@ -176,7 +176,7 @@ fn parse(arguments: &[OsString]) -> Result<Parsed, u8> {
 fn help_of_variables() -> String {
     let mut text = "Environment:\n".to_owned();
     for (names, meaning) in env::VARIABLES {
-        text.push_str(&format!("  {names}\n          {meaning}\n"));
+        let _ = writeln!(text, "  {names}\n          {meaning}");
     }
     text
 }
