@@ -19,7 +19,7 @@ use super::upper::image_xattrs;
 const TMPFS_MAGIC: i64 = 0x0102_1994;
 /// How long to wait for the coarse clock to pass the newest ctime. A tick is at most 10 ms; a ctime further ahead was
 /// made before the clock was set back, and waiting would not help.
-const CLOCK_WAIT_MAX: Duration = Duration::from_millis(50);
+const CLOCK_WAIT_MILLIS_MAX: u32 = 50;
 /// Contents are hashed so many bytes at a time.
 const READ_BYTES: usize = 128 << 10;
 
@@ -309,11 +309,10 @@ impl Scan<'_> {
 
 /// Waits until the clock that stamps inodes shows a later time than any stamp seen.
 fn wait_until_clock_passed(newest: Timestamp) {
-    let started = std::time::Instant::now();
-    loop {
+    for _ in 0..CLOCK_WAIT_MILLIS_MAX {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
         let now = (now.tv_sec, u32::try_from(now.tv_nsec).unwrap_or_default());
-        if now > (newest.secs, newest.nanos) || started.elapsed() > CLOCK_WAIT_MAX {
+        if now > (newest.secs, newest.nanos) {
             return;
         }
         std::thread::sleep(Duration::from_millis(1));
