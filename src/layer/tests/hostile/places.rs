@@ -131,3 +131,55 @@ fn an_archive_for_add_means_what_it_says() {
     }
     absent("srv/evil")(&scene.root());
 }
+
+#[test]
+fn damaged_archives_neither_panic_nor_escape() {
+    const ROUNDS: u64 = 3000;
+    let scene = Scene::new();
+    let seed = Archive::new()
+        .x(&[
+            ("path", "dir/long"),
+            ("mtime", "1.5"),
+            ("SCHILY.xattr.user.a", "v"),
+        ])
+        .f("f", "body")
+        .ext(b'L', "n".repeat(120))
+        .s("", "../../../../OUT")
+        .d("dir")
+        .h("dir/h", "dir/long")
+        .s("out", scene.out())
+        .f("out/secret", "mine")
+        .f("dir/.wh.x", "")
+        .end();
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % below as u64).unwrap()
+    };
+    let (mut refused, mut applied) = (0, 0);
+    for round in 0..ROUNDS {
+        let mut damaged = seed.clone();
+        for _ in 0..=random(3) {
+            let at = random(damaged.len());
+            damaged[at] = [0, b'/', b'.', b'0', b'7', 0xff, b'\n', b' '][random(8)];
+        }
+        // A third of the headers is given a right checksum again, so that the damage is seen behind it.
+        if round % 3 == 0 {
+            let header = random(damaged.len() / 512) * 512;
+            let block = damaged[header..header + 512].try_into().unwrap();
+            damaged[header..header + 512].copy_from_slice(&Raw(block).summed());
+        }
+        damaged.truncate(damaged.len() - random(2) * random(1500));
+        match scene.apply(&damaged, &Protected::none()) {
+            Ok(_) => applied += 1,
+            Err(_) => refused += 1,
+        }
+    }
+    scene.assert_contained("damaged");
+    assert!(
+        refused > 100 && applied > 100,
+        "{refused} refused, {applied} applied"
+    );
+}
