@@ -36,6 +36,7 @@ fn enter_namespace(state: &Path) -> Box<dyn Executor> {
         choice: Choice::Namespace,
         state_dir: state.to_owned(),
         force: false,
+        keep: Vec::new(),
     })
     .unwrap();
     println!("   {} [{:?}]", executor.describe(), started.elapsed());
@@ -486,6 +487,7 @@ fn doctor() {
         choice: Choice::Auto,
         state_dir: state.path().to_owned(),
         force: false,
+        keep: Vec::new(),
     })
     .unwrap();
     for report in &reports {
