@@ -3,5 +3,18 @@
 //! This file is the map: it declares the rooms. ARCHITECTURE.md says what each is for and which may use which;
 //! `build` holds the numbered story of a build.
 
+pub mod auth;
+pub mod build;
+pub mod cli;
+pub mod context;
+pub mod dockerfile;
+pub mod http;
+pub mod layer;
+pub mod oci;
+pub mod output;
+pub mod plan;
+pub mod registry;
+pub mod rootfs;
 pub mod sandbox;
+pub mod snapshot;
 pub mod sys;

@@ -1,0 +1,406 @@
+//! Docker's `config.json`: `auths`, `credHelpers`, `credsStore`.
+//!
+//! Sources are asked in order and within one source the most exact answer wins: an `auths` entry for the repository or
+//! a path above it, then the registry's `credHelpers` entry, then `credsStore`, then the `auths` entry of the registry.
+//!
+//! # Deviation
+//! Docker asks nothing else once a helper is configured; here a helper that knows nothing lets the search go on.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use futures_util::future::BoxFuture;
+use serde::Deserialize;
+
+use super::helper::{self, HelperOptions};
+use super::{Credential, CredentialKind, Error, Keychain, names};
+use crate::http::Secret;
+
+/// Base64 with or without padding, as different tools write it.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// The largest configuration file that is read, in bytes.
+const FILE_LIMIT: u64 = 8 << 20;
+
+/// One place where a configuration may be.
+#[derive(Clone, Debug)]
+pub struct ConfigSource {
+    /// What to call it in messages: a path, or a variable's name.
+    pub name: String,
+    /// The content, or where it is.
+    pub content: ConfigContent,
+}
+
+/// The content of a configuration.
+#[derive(Clone, Debug)]
+pub enum ConfigContent {
+    /// The JSON text itself.
+    Inline(Secret),
+    /// A file, which need not exist.
+    File(PathBuf),
+}
+
+impl ConfigSource {
+    /// A file, called by its path.
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        Self {
+            name: path.display().to_string(),
+            content: ConfigContent::File(path),
+        }
+    }
+
+    /// A JSON text, called by the name of what held it.
+    pub fn inline(name: impl Into<String>, json: Secret) -> Self {
+        Self {
+            name: name.into(),
+            content: ConfigContent::Inline(json),
+        }
+    }
+}
+
+/// The keychain of `config.json` files, read once.
+#[derive(Clone, Debug)]
+pub struct DockerConfig {
+    configs: Vec<Config>,
+    helpers: HelperOptions,
+}
+
+#[derive(Clone, Debug)]
+struct Config {
+    name: String,
+    auths: BTreeMap<String, Entry>,
+    helpers: BTreeMap<String, String>,
+    store: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct File {
+    #[serde(default)]
+    auths: Option<BTreeMap<String, Option<Entry>>>,
+    #[serde(default)]
+    cred_helpers: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    creds_store: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Entry {
+    #[serde(default)]
+    auth: Option<SecretText>,
+    #[serde(default)]
+    username: Option<String>,
+    #[serde(default)]
+    password: Option<SecretText>,
+    #[serde(default)]
+    identitytoken: Option<SecretText>,
+    #[serde(default)]
+    registrytoken: Option<SecretText>,
+}
+
+/// A secret as read from JSON.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "String")]
+struct SecretText(Secret);
+
+impl From<String> for SecretText {
+    fn from(text: String) -> Self {
+        Self(Secret::new(text))
+    }
+}
+
+impl DockerConfig {
+    /// Reads all sources; files that do not exist are skipped.
+    ///
+    /// # Errors
+    /// When a source exists and cannot be read or is not a configuration.
+    pub fn load(sources: &[ConfigSource], helpers: HelperOptions) -> Result<Self, Error> {
+        let mut configs = Vec::new();
+        for source in sources {
+            let text = match &source.content {
+                ConfigContent::Inline(text) => text.clone(),
+                ConfigContent::File(path) => match read(path) {
+                    Ok(text) => Secret::new(text),
+                    Err(error) if is_absent(&error) => continue,
+                    Err(error) => {
+                        return Err(Error::Read {
+                            source_name: source.name.clone(),
+                            source: error,
+                        });
+                    }
+                },
+            };
+            if !text.expose().trim().is_empty() {
+                configs.push(parse(&source.name, text.expose())?);
+            }
+        }
+        Ok(Self { configs, helpers })
+    }
+
+    async fn find(&self, registry: &str, repository: &str) -> Result<Option<Credential>, Error> {
+        for config in &self.configs {
+            if let Some(found) = self.find_in(config, registry, repository).await? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn find_in(
+        &self,
+        config: &Config,
+        registry: &str,
+        repository: &str,
+    ) -> Result<Option<Credential>, Error> {
+        let host = names::normalize(registry);
+        for scope in names::scopes(&host, repository) {
+            if scope == host {
+                let program = config.helpers.get(&host).or(config.store.as_ref());
+                if let Some(program) = program
+                    && let Some(found) =
+                        helper::get(program, registry, &self.helpers, &config.name).await?
+                {
+                    return Ok(Some(found));
+                }
+            }
+            if let Some(entry) = config.auths.get(&scope)
+                && let Some(kind) = entry.credential().map_err(|reason| Error::Malformed {
+                    source_name: config.name.clone(),
+                    reason: format!("the entry for {scope} {reason}"),
+                })?
+            {
+                return Ok(Some(Credential {
+                    kind,
+                    source: config.name.clone(),
+                }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Keychain for DockerConfig {
+    fn resolve<'a>(
+        &'a self,
+        registry: &'a str,
+        repository: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Credential>, Error>> {
+        Box::pin(self.find(registry, repository))
+    }
+}
+
+impl Entry {
+    /// Gives what the entry holds; an empty entry (left by `credsStore`) holds nothing.
+    fn credential(&self) -> Result<Option<CredentialKind>, &'static str> {
+        let given = |field: &Option<SecretText>| {
+            field
+                .as_ref()
+                .map(|text| text.0.clone())
+                .filter(|text| !text.is_empty())
+        };
+        if let Some(token) = given(&self.identitytoken) {
+            return Ok(Some(CredentialKind::IdentityToken(token)));
+        }
+        if let Some(token) = given(&self.registrytoken) {
+            return Ok(Some(CredentialKind::RegistryToken(token)));
+        }
+        if let Some(auth) = given(&self.auth) {
+            let decoded = BASE64
+                .decode(auth.expose().trim())
+                .map_err(|_| "has an `auth` that is not base64")?;
+            let pair = String::from_utf8(decoded).map_err(|_| "has an `auth` that is not text")?;
+            let (username, password) = pair
+                .split_once(':')
+                .ok_or("has an `auth` that is not `user:password`")?;
+            return Ok(Some(password_or_token(
+                username,
+                password.trim_end_matches('\0'),
+            )));
+        }
+        match (self.username.as_deref(), given(&self.password)) {
+            (Some(username), Some(password)) if !username.is_empty() => {
+                Ok(Some(password_or_token(username, password.expose())))
+            }
+            (_, _) => Ok(None),
+        }
+    }
+}
+
+/// The user name `<token>` marks an identity token, in files as in the answers of helpers.
+pub(super) fn password_or_token(username: &str, password: &str) -> CredentialKind {
+    if username == "<token>" {
+        CredentialKind::IdentityToken(Secret::new(password))
+    } else {
+        CredentialKind::Password {
+            username: username.to_owned(),
+            password: Secret::new(password),
+        }
+    }
+}
+
+fn read(path: &std::path::Path) -> io::Result<String> {
+    use std::io::Read as _;
+    let mut text = String::new();
+    std::fs::File::open(path)?
+        .take(FILE_LIMIT)
+        .read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+fn parse(name: &str, text: &str) -> Result<Config, Error> {
+    // serde_json's own message may quote a value of the file: only the place is told.
+    let file: File = serde_json::from_str(text).map_err(|error| Error::Malformed {
+        source_name: name.to_owned(),
+        reason: format!(
+            "not a JSON configuration, line {} column {}",
+            error.line(),
+            error.column()
+        ),
+    })?;
+    let mut auths = BTreeMap::new();
+    for (key, entry) in file.auths.unwrap_or_default() {
+        let Some(entry) = entry else { continue };
+        let normal = names::normalize(&key);
+        // Docker's own key for Docker Hub wins over its aliases.
+        if key == names::DOCKER_HUB_KEY || !auths.contains_key(&normal) {
+            auths.insert(normal, entry);
+        }
+    }
+    let helpers = file.cred_helpers.unwrap_or_default().into_iter();
+    Ok(Config {
+        name: name.to_owned(),
+        auths,
+        helpers: helpers
+            .map(|(key, program)| (names::normalize(&key), program))
+            .collect(),
+        store: file.creds_store.filter(|store| !store.is_empty()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encode(pair: &str) -> String {
+        base64::engine::general_purpose::STANDARD.encode(pair)
+    }
+
+    async fn resolve(
+        json: &str,
+        registry: &str,
+        repository: &str,
+    ) -> Result<Option<Credential>, Error> {
+        let source = ConfigSource::inline("TEST", Secret::new(json));
+        DockerConfig::load(&[source], HelperOptions::default())?
+            .resolve(registry, repository)
+            .await
+    }
+
+    fn user(credential: Option<Credential>) -> Option<String> {
+        match credential?.kind {
+            CredentialKind::Password { username, password } => {
+                Some(format!("{username}/{}", password.expose()))
+            }
+            CredentialKind::IdentityToken(token) => Some(format!("identity {}", token.expose())),
+            CredentialKind::RegistryToken(token) => Some(format!("registry {}", token.expose())),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_most_exact_entry_wins() {
+        let json = format!(
+            r#"{{"auths":{{
+                "https://index.docker.io/v1/":{{"auth":"{}"}},
+                "ghcr.io":{{"auth":"{}"}},
+                "ghcr.io/org":{{"auth":"{}"}},
+                "ghcr.io/org/app":{{"username":"exact","password":"p3"}},
+                "localhost:5000":{{"auth":"{}","identitytoken":"idt"}},
+                "quay.io":{{"registrytoken":"rt"}},
+                "empty.io":{{}},
+                "token.io":{{"auth":"{}"}}
+            }}}}"#,
+            encode("hub:p:0"),
+            encode("host:p1").trim_end_matches('='),
+            encode("org:p2"),
+            encode("x:y"),
+            encode("<token>:refresh"),
+        );
+        let cases = [
+            ("docker.io", "library/alpine", Some("hub/p:0")),
+            ("ghcr.io", "other/app", Some("host/p1")),
+            ("ghcr.io", "org/other", Some("org/p2")),
+            ("ghcr.io", "org/app", Some("exact/p3")),
+            ("ghcr.io", "organization/app", Some("host/p1")),
+            ("localhost:5000", "a", Some("identity idt")),
+            ("localhost:5001", "a", None),
+            ("localhost", "a", None),
+            ("quay.io", "a", Some("registry rt")),
+            ("empty.io", "a", None),
+            ("token.io", "a", Some("identity refresh")),
+            ("ghcr.io.evil.com", "org/app", None),
+            ("evil-ghcr.io", "org/app", None),
+        ];
+        for (registry, repository, expect) in cases {
+            let found = resolve(&json, registry, repository)
+                .await
+                .expect("a readable configuration");
+            assert_eq!(user(found).as_deref(), expect, "{registry}/{repository}");
+        }
+    }
+
+    #[tokio::test]
+    async fn errors_name_the_source_and_no_secret() {
+        for json in [
+            r#"{"auths":{"h":{"auth":"hunter2!"}}}"#,
+            r#"{"auths":{"h":{"auth":["hunter2"]}}}"#,
+            r#"{"auths":"hunter2"}"#,
+            "hunter2",
+        ] {
+            let error = resolve(json, "h", "r").await.expect_err("malformed");
+            let text = format!("{error} {error:?}");
+            assert!(text.contains("TEST") && !text.contains("hunter2"), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn earlier_sources_win_and_missing_files_are_skipped() {
+        let one = format!(r#"{{"auths":{{"h":{{"auth":"{}"}}}}}}"#, encode("first:p"));
+        let two = format!(
+            r#"{{"auths":{{"h":{{"auth":"{0}"}},"i":{{"auth":"{0}"}}}}}}"#,
+            encode("second:p")
+        );
+        let sources = [
+            ConfigSource::file("/nonexistent/config.json"),
+            ConfigSource::inline("ONE", Secret::new(one)),
+            ConfigSource::inline("TWO", Secret::new(two)),
+        ];
+        let keychain = DockerConfig::load(&sources, HelperOptions::default()).expect("readable");
+        let first = keychain
+            .resolve("h", "r")
+            .await
+            .expect("readable")
+            .expect("found");
+        assert_eq!(first.source, "ONE");
+        let second = keychain
+            .resolve("i", "r")
+            .await
+            .expect("readable")
+            .expect("found");
+        assert_eq!(second.source, "TWO");
+    }
+}

@@ -1,0 +1,224 @@
+//! Where an image goes: registries, an OCI layout, a docker archive, and the files that tell its digest.
+//!
+//! [`assemble`] makes the [`Image`] out of a configuration and layers; [`publish`] sends it to all [`Output`]s and
+//! says what came of it; [`write_reports`] writes digest and metadata files afterwards. Files are complete when they
+//! appear under their names, and a tag is written when everything that it stands for is in its registry, and in the
+//! registries of all other destinations. [`upload`] sends a layer ahead, while the next step still runs.
+
+mod archive;
+mod image;
+mod layout;
+mod push;
+mod report;
+mod source;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::oci::{Descriptor, Digest, Reference};
+use crate::registry::{self, BlobPush, Client};
+
+pub use image::{Assembly, Format, Image, ImageLayer, LayerSource, assemble, remote_layers};
+pub use push::upload;
+pub use report::{Reports, write_reports};
+
+/// One place for an image to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Registries, under one or more names.
+    Registry {
+        /// The names; a name without a tag gets `latest`.
+        destinations: Vec<Reference>,
+        /// Repositories that may have some of the layers, to mount them from.
+        mount_from: Vec<Reference>,
+    },
+    /// A directory in the OCI image layout.
+    Layout {
+        /// The directory, made if need be.
+        path: PathBuf,
+        /// The names of the image; the first is written into the index.
+        names: Vec<Reference>,
+    },
+    /// An archive as `docker save` makes and `docker load` takes.
+    Archive {
+        /// The file.
+        path: PathBuf,
+        /// The names of the image.
+        names: Vec<Reference>,
+    },
+}
+
+/// What happened to an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The manifest's descriptor; its digest is the image's.
+    pub descriptor: Descriptor,
+    /// The digest of the configuration, which Docker calls the image's id.
+    pub config_digest: Digest,
+    /// The names that were pushed.
+    pub pushed: Vec<Reference>,
+    /// The layout that was written.
+    pub layout: Option<PathBuf>,
+    /// The archive that was written.
+    pub archive: Option<PathBuf>,
+}
+
+/// Progress of an upload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A blob is being put somewhere.
+    Started {
+        /// The blob.
+        descriptor: Descriptor,
+        /// The repository.
+        target: String,
+    },
+    /// Bytes of it were sent.
+    Sent {
+        /// The blob's digest.
+        digest: Digest,
+        /// The repository.
+        target: String,
+        /// How many.
+        bytes: u64,
+    },
+    /// It is there.
+    Finished {
+        /// The blob's digest.
+        digest: Digest,
+        /// The repository.
+        target: String,
+        /// How it came there.
+        how: BlobPush,
+    },
+    /// A name stands for the image now.
+    Tagged {
+        /// The name.
+        reference: Reference,
+        /// The image's digest.
+        digest: Digest,
+    },
+}
+
+/// Is told of events; called from several tasks.
+pub type OnEvent = Arc<dyn Fn(Event) + Send + Sync>;
+
+/// An image that did not get where it should.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A layer cannot be in a manifest of this format.
+    #[error(
+        "a layer of type \"{media_type}\" cannot be in an image of docker's format: use the OCI format"
+    )]
+    Format {
+        /// The layer's type.
+        media_type: String,
+    },
+    /// The base image's layers do not fit its configuration.
+    #[error("image {name} has {layers} layers and its configuration names {diff_ids}")]
+    Base {
+        /// The image.
+        name: String,
+        /// Layers in its manifest.
+        layers: usize,
+        /// Layers in its configuration.
+        diff_ids: usize,
+    },
+    /// A document cannot be written as JSON.
+    #[error("cannot write {what} as JSON: {source}")]
+    Json {
+        /// The document.
+        what: &'static str,
+        /// The cause.
+        source: serde_json::Error,
+    },
+    /// The push failed; no tag was written.
+    #[error("{source}")]
+    Push {
+        /// The cause.
+        source: Box<registry::Error>,
+    },
+    /// Some of the tags were written, then it failed.
+    #[error("{source}; already pushed: {}", pushed.join(", "))]
+    PartlyPushed {
+        /// The names that stand for the new image.
+        pushed: Vec<String>,
+        /// The cause.
+        source: Box<registry::Error>,
+    },
+    /// A layer of the base image cannot be fetched.
+    #[error("{source}")]
+    Fetch {
+        /// The cause.
+        source: Box<registry::Error>,
+    },
+    /// A file cannot be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// A layer's file is not what its descriptor says.
+    #[error("{} is not the layer {expected} that it should be", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// The digest that it should have.
+        expected: Digest,
+    },
+}
+
+/// Sends an image to all outputs: files first, so that a full disk is known before any tag is written.
+///
+/// # Errors
+/// The first failure. What was written under a final name by then is complete.
+pub async fn publish(
+    image: &Image,
+    outputs: &[Output],
+    client: &Client,
+    on_event: Option<&OnEvent>,
+) -> Result<Published, Error> {
+    let mut published = Published {
+        descriptor: image.descriptor.clone(),
+        config_digest: image.config_descriptor.digest.clone(),
+        pushed: Vec::new(),
+        layout: None,
+        archive: None,
+    };
+    for output in outputs {
+        match output {
+            Output::Layout { path, names } => {
+                layout::write(image, path, names.first(), client).await?;
+                published.layout = Some(path.clone());
+            }
+            Output::Archive { path, names } => {
+                archive::write(image, path, names, client).await?;
+                published.archive = Some(path.clone());
+            }
+            Output::Registry { .. } => {}
+        }
+    }
+    for output in outputs {
+        match output {
+            Output::Registry {
+                destinations,
+                mount_from,
+            } => {
+                let push = push::Push {
+                    image,
+                    destinations,
+                    mount_from,
+                    client,
+                    on_event,
+                };
+                published.pushed.extend(push.run().await?);
+            }
+            Output::Layout { .. } | Output::Archive { .. } => {}
+        }
+    }
+    Ok(published)
+}

@@ -1,0 +1,21 @@
+//! What the user asked for, apart from the Dockerfile.
+
+use crate::oci::Platform;
+
+/// What the user asked for, apart from the Dockerfile.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The stage to build, by name or number; the last one if absent.
+    pub target: Option<String>,
+    /// `--build-arg NAME=value`, in order; the last one of a name counts.
+    pub build_args: Vec<(String, String)>,
+    /// The platform of the image.
+    pub target_platform: Platform,
+    /// Whether the user asked for that platform. If so, the image says it is for it whatever its base says; if not,
+    /// the image is for what its base is for.
+    pub is_platform_explicit: bool,
+    /// The platform that the build runs on.
+    pub build_platform: Platform,
+    /// `--label key=value`, in order; only the target stage gets them.
+    pub labels: Vec<(String, String)>,
+}

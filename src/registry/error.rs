@@ -1,0 +1,319 @@
+//! What goes wrong between us and a registry.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::auth;
+use crate::http::{self, Response, StatusCode, printable};
+use crate::oci::{Digest, DocumentError};
+
+/// The largest error body that is read, in bytes.
+const ERROR_BODY_LIMIT: usize = 64 * 1024;
+
+/// The most characters of a server's message that are shown.
+const MESSAGE_LIMIT: usize = 512;
+
+/// A failure of an operation on a registry. Texts of servers in it are escaped and cut, URLs redacted.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No usable answer.
+    #[error("{what}: {source}")]
+    Http {
+        /// The operation and its object.
+        what: String,
+        /// The cause.
+        source: http::Error,
+    },
+    /// An answer of failure.
+    #[error("{what}: {reply}")]
+    Status {
+        /// The operation and its object.
+        what: String,
+        /// The answer.
+        reply: Box<Reply>,
+    },
+    /// The registry does not accept who we are.
+    #[error("{what}: {registry} refused {}: {reply}", credential_text(credential.as_deref()))]
+    Unauthorized {
+        /// The operation and its object.
+        what: String,
+        /// The registry.
+        registry: String,
+        /// The source of the credential that was used, if any was.
+        credential: Option<String>,
+        /// The answer.
+        reply: Box<Reply>,
+    },
+    /// A source of credentials cannot be used.
+    #[error(transparent)]
+    Auth(#[from] auth::Error),
+    /// The registry asks for an authentication that we cannot or must not do.
+    #[error("{registry} asks for an authentication that is refused: {reason}")]
+    Challenge {
+        /// The registry.
+        registry: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The content is not what its digest says.
+    #[error("{what}: digest mismatch: expected {expected}, got {actual}")]
+    Digest {
+        /// The object.
+        what: String,
+        /// The digest that was asked for.
+        expected: Digest,
+        /// The digest of what arrived.
+        actual: Digest,
+    },
+    /// The content has not the size that its descriptor says.
+    #[error("{what}: size mismatch: expected {expected} bytes, got {actual}")]
+    Size {
+        /// The object.
+        what: String,
+        /// The size of the descriptor.
+        expected: u64,
+        /// The size of what arrived; one more than expected when it did not end.
+        actual: u64,
+    },
+    /// A document that is larger than any that we read.
+    #[error("{what}: {size} bytes, more than the {limit} that are accepted")]
+    TooLarge {
+        /// The object.
+        what: String,
+        /// The size that its descriptor says.
+        size: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// The manifest or index cannot be used.
+    #[error("{what}: {source}")]
+    Document {
+        /// The object.
+        what: String,
+        /// The cause.
+        source: DocumentError,
+    },
+    /// The configuration of the image cannot be used.
+    #[error("{what}: {reason}")]
+    Config {
+        /// The object.
+        what: String,
+        /// The cause.
+        reason: String,
+    },
+    /// The index has no image for the platform.
+    #[error("{what} has no image for {wanted}; it has {offered}")]
+    NoPlatform {
+        /// The index.
+        what: String,
+        /// The platform that was asked for.
+        wanted: String,
+        /// The platforms that there are.
+        offered: String,
+    },
+    /// Indexes in indexes without end.
+    #[error("{what}: indexes are nested deeper than {limit}")]
+    NestedIndex {
+        /// The outermost index.
+        what: String,
+        /// The limit.
+        limit: usize,
+    },
+    /// The registry does not keep to the protocol.
+    #[error("{what}: {reason}")]
+    Protocol {
+        /// The operation and its object.
+        what: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A local file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+fn credential_text(source: Option<&str>) -> String {
+    source.map_or_else(
+        || "anonymous access".to_owned(),
+        |source| format!("the credentials from {source}"),
+    )
+}
+
+impl Error {
+    /// Gives the status of the registry's answer, if there was one.
+    pub fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Status { reply, .. } | Self::Unauthorized { reply, .. } => Some(reply.status),
+            _ => None,
+        }
+    }
+
+    /// Gives how long the registry asks to wait before another try.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { reply, .. } => reply.retry_after,
+            _ => None,
+        }
+    }
+
+    /// Says whether the registry says that the object does not exist.
+    pub fn is_not_found(&self) -> bool {
+        self.status() == Some(StatusCode::NOT_FOUND)
+    }
+
+    /// Says whether the registry refused for lack of rights.
+    pub fn is_denied(&self) -> bool {
+        matches!(
+            self.status(),
+            Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+        )
+    }
+
+    /// Says whether another try may succeed.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Http { source, .. } => source.is_transient(),
+            Self::Status { reply, .. } => http::is_transient(reply.status),
+            _ => false,
+        }
+    }
+
+    /// Says whether the registry's answer carries an error code, such as `MANIFEST_BLOB_UNKNOWN`.
+    pub fn has_code(&self, code: &str) -> bool {
+        match self {
+            Self::Status { reply, .. } | Self::Unauthorized { reply, .. } => {
+                reply.errors.iter().any(|error| error.code == code)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// An answer of failure: its status and what it says (distribution-spec "Error Codes").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The status.
+    pub status: StatusCode,
+    /// The errors in the body.
+    pub errors: Vec<ReplyError>,
+    /// How often the request was tried.
+    pub tries: u32,
+    /// How long the registry asks to wait before another try.
+    pub retry_after: Option<Duration>,
+}
+
+/// One error of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplyError {
+    /// The code, upper case by convention; empty when the body is not the specified JSON.
+    pub code: String,
+    /// The message, escaped and cut.
+    pub message: String,
+}
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.status.as_u16())?;
+        if let Some(reason) = self.status.canonical_reason() {
+            write!(f, " {reason}")?;
+        }
+        for error in &self.errors {
+            match (error.code.is_empty(), error.message.is_empty()) {
+                (false, false) => write!(f, ": {}: {}", error.code, error.message)?,
+                (false, true) => write!(f, ": {}", error.code)?,
+                (true, false) => write!(f, ": {}", error.message)?,
+                (true, true) => {}
+            }
+        }
+        if self.tries > 1 {
+            write!(f, " (tried {} times)", self.tries)?;
+        }
+        Ok(())
+    }
+}
+
+impl Reply {
+    /// Reads the body of an answer of failure.
+    pub(super) async fn read(response: Response, tries: u32) -> Self {
+        let status = response.status();
+        let retry_after = http::retry_after(response.headers());
+        let body = response.head(ERROR_BODY_LIMIT).await;
+        Self {
+            status,
+            errors: parse(&body),
+            tries,
+            retry_after,
+        }
+    }
+}
+
+fn parse(body: &[u8]) -> Vec<ReplyError> {
+    #[derive(Deserialize)]
+    struct Envelope {
+        errors: Vec<Entry>,
+    }
+    #[derive(Deserialize)]
+    struct Entry {
+        #[serde(default)]
+        code: Option<String>,
+        #[serde(default)]
+        message: Option<String>,
+    }
+    let entry = |code: Option<String>, message: &str| ReplyError {
+        code: printable(&code.unwrap_or_default(), 64),
+        message: printable(message, MESSAGE_LIMIT),
+    };
+    match serde_json::from_slice::<Envelope>(body) {
+        Ok(envelope) => {
+            let errors = envelope.errors.into_iter().take(5);
+            errors
+                .map(|error| entry(error.code, &error.message.unwrap_or_default()))
+                .collect()
+        }
+        Err(_) if body.is_empty() => Vec::new(),
+        Err(_) => vec![entry(None, &String::from_utf8_lossy(body))],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_are_parsed_escaped_and_cut() {
+        let reply = |body: &str| {
+            Reply {
+                status: StatusCode::FORBIDDEN,
+                errors: parse(body.as_bytes()),
+                tries: 1,
+                retry_after: None,
+            }
+            .to_string()
+        };
+        assert_eq!(
+            reply(
+                r#"{"errors":[{"code":"DENIED","message":"no\u001b[31m ::add-mask::x","detail":{}}]}"#
+            ),
+            r"403 Forbidden: DENIED: no\u{1b}[31m : :add-mask: :x"
+        );
+        assert_eq!(reply(""), "403 Forbidden");
+        assert_eq!(
+            reply("<html>\nno</html>"),
+            r"403 Forbidden: <html>\nno</html>"
+        );
+        assert!(reply(&"x".repeat(100_000)).len() < 600);
+        assert_eq!(
+            reply(r#"{"errors":[{"code":"UNKNOWN"}]}"#),
+            "403 Forbidden: UNKNOWN"
+        );
+    }
+}

@@ -1,0 +1,1 @@
+chmod 640 a.txt; chmod 755 b.txt

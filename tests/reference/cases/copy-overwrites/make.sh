@@ -1,0 +1,1 @@
+chmod 700 tree/dir; chmod 600 tree/file

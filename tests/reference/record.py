@@ -1,0 +1,49 @@
+#!/usr/bin/env python3
+"""record.py BUILDCTL ADDRESS [CASE...]: builds the cases with a running buildkitd and writes what it made. Called by record.sh."""
+import glob, json, os, subprocess, sys, tempfile
+
+import cases, describe
+
+OPTIONS = {"--build-arg": "build-arg:", "--label": "label:", "--target": "target="}
+
+
+def options(name):
+    """The flags of the case in buildctl's words."""
+    words, flags = cases.read(name, "args"), []
+    while words:
+        flag, value = words.pop(0), None
+        if "=" in flag:
+            flag, value = flag.split("=", 1)
+        flags += ["--opt", OPTIONS[flag] + (words.pop(0) if value is None else value)]
+    return flags
+
+
+def build(name, place, output):
+    registry = os.environ["LONGSHORE_TEST_REGISTRY"]
+    command = [sys.argv[1], "--addr", sys.argv[2], "build", "--progress", "plain", "--frontend", "dockerfile.v0",
+               "--local", f"context={place}/context", "--local", f"dockerfile={place}",
+               "--opt", f"build-arg:REGISTRY={registry}", *options(name), "--output", f"type=oci,tar=false,dest={output}"]
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+
+
+def main():
+    describer = describe.Describer(sorted(glob.glob(os.path.join(os.environ["LONGSHORE_TEST_BASES"], "*/"))))
+    failed = 0
+    with tempfile.TemporaryDirectory() as directory:
+        for name in cases.names(sys.argv[3:]):
+            place, output = cases.prepare(name, directory), os.path.join(directory, name, "image")
+            result = build(name, place, output)
+            should_fail = os.path.exists(os.path.join(cases.CASES, name, "fails"))
+            if (result.returncode != 0) != should_fail:
+                print(f"{name}: the reference {'built' if should_fail else 'failed'}\n{result.stdout[-1500:]}", file=sys.stderr)
+                failed += 1
+                continue
+            description = {"fails": True} if should_fail else cases.without_ignored(name, describer.describe(output))
+            with open(os.path.join(cases.CASES, name, "expected.json"), "w", encoding="utf-8") as file:
+                json.dump(description, file, indent=1, sort_keys=True, ensure_ascii=False)
+                file.write("\n")
+            print(f"{name}: recorded", file=sys.stderr)
+    sys.exit(1 if failed else 0)
+
+
+main()
