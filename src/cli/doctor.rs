@@ -16,6 +16,7 @@ pub(super) fn doctor(args: &DoctorArgs, env: &Env) -> u8 {
         choice: Choice::Auto,
         state_dir: state_dir.clone(),
         force: false,
+        keep: Vec::new(),
     };
     let reports = match sandbox::probe_all(&options) {
         Ok(reports) => reports,

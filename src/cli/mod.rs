@@ -144,7 +144,11 @@ fn parse(arguments: &[OsString]) -> Result<Parsed, u8> {
         }
     }
     // By kaniko's name the build's flags stand at the top level; the subcommands are there too.
-    let is_subcommand = |word: &OsString| Program::command().get_subcommands().any(|known| word == known.get_name());
+    let is_subcommand = |word: &OsString| {
+        Program::command()
+            .get_subcommands()
+            .any(|known| word == known.get_name())
+    };
     let is_executor = name == "executor" && !arguments.get(1).is_some_and(is_subcommand);
     let fail = |error: clap::Error| {
         let code = if error.use_stderr() { USAGE } else { 0 };
@@ -245,6 +249,7 @@ fn build_with(
         choice: choice(args.isolation, &env)?,
         state_dir: resolve::state_dir(args.state_dir.as_deref(), &env)?,
         force: args.force,
+        keep: Vec::new(),
     };
     let executor = sandbox::enter(&options)?;
     let since_epoch = SystemTime::now()

@@ -15,7 +15,6 @@ use super::enter::guard_process;
 use super::executor::{Executor, FinishedStage, Isolation, Ownership, Workspace};
 use super::{SandboxError, mountinfo};
 use area::{Area, DIRECTORY};
-use moving::Pins;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::geteuid;
 use rustix::thread::{CapabilitySet, capabilities};
@@ -123,17 +122,13 @@ fn open_root(mounts: &[PathBuf], keep: &[PathBuf]) -> Result<Area, SandboxError>
     )
     .map_err(|source| SandboxError::path("open", "/", source))?;
     let below = |path: &PathBuf| path.strip_prefix("/").unwrap_or(path).to_owned();
-    let pins = OURS
+    let fixed = OURS
         .iter()
         .map(PathBuf::from)
         .chain(mounts.iter().map(below))
-        .chain(keep.iter().map(below));
-    Area::open(
-        root,
-        Path::new("/"),
-        Pins::new(pins),
-        Arc::new(|_, _| Ok(())),
-    )
+        .collect::<Vec<_>>();
+    let keep = keep.iter().map(below).collect::<Vec<_>>();
+    Area::open(root, Path::new("/"), &fixed, &keep, Arc::new(|_, _| Ok(())))
 }
 
 fn mount_points() -> Result<Vec<PathBuf>, SandboxError> {
@@ -216,6 +211,14 @@ impl Executor for InplaceExecutor {
             tree,
             still_needed,
         )?))
+    }
+
+    fn scratch(&self) -> &Path {
+        self.area.scratch_path()
+    }
+
+    fn restore(&self) -> Result<(), SandboxError> {
+        self.area.restore()
     }
 
     fn finish(self: Box<Self>) -> Result<(), SandboxError> {
