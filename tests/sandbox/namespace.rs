@@ -195,6 +195,7 @@ fn layers() {
             (lower.mtime(), lower.mtime_nsec(), lower.mode())
         );
     }
+    drop(view);
 
     workspace.begin_step(StepKind::Run).unwrap();
     run(
@@ -208,8 +209,6 @@ fn layers() {
     };
     workspace.seal_step().unwrap();
     // Readable while the next step goes on.
-    drop(view);
-
     workspace.begin_step(StepKind::Run).unwrap();
     run(&mut *workspace, &shell("echo newer > /new"));
     assert_eq!(names(view.upper()), ["bin", "etc", "new", "proc2", "tmp"]);
