@@ -4,9 +4,12 @@
 //! `build` holds the numbered story of a build.
 
 pub mod auth;
+pub mod build;
+pub mod cli;
 pub mod context;
 pub mod dockerfile;
 pub mod http;
+pub mod layer;
 pub mod oci;
 pub mod output;
 pub mod plan;

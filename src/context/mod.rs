@@ -1,3 +1,13 @@
 //! Build contexts: the files that a build may copy from, and the rules that keep files out of it.
+//!
+//! [`Source`] is where a context is, [`Context`] the files when they are at hand, with the ignore file's rules and the
+//! Dockerfile. The files themselves are never filtered: [`ignore`] decides when a COPY looks. This room runs no program
+//! and reads nothing outside of the context but the Dockerfile that it is told.
 
+mod fetch;
+pub mod glob;
 pub mod ignore;
+mod source;
+
+pub use fetch::{Context, ContextError, DockerfileText};
+pub use source::{Source, SourceError};

@@ -7,6 +7,9 @@
 //! This room reads no file, and no input makes it panic. Entry points: [`parse`], [`parse_instruction`] (ONBUILD
 //! triggers of base images), [`word::expand`].
 
+mod arms;
+#[cfg(test)]
+mod arms_tests;
 mod ast;
 mod duration;
 mod error;
@@ -15,9 +18,14 @@ mod heredoc;
 mod instruction;
 mod lines;
 mod pattern;
+#[cfg(test)]
+mod robustness_tests;
+mod run;
 mod span;
 mod suggest;
 pub mod word;
+#[cfg(test)]
+mod word_tests;
 mod words;
 
 pub use ast::{

@@ -16,6 +16,10 @@ pub(super) enum Edge {
 }
 
 /// Cuts the shortest or the longest match of a pattern off one end.
+///
+/// # Deviation
+/// A backslash at the end of a `%` pattern (only possible with the backtick as escape character) is an error; BuildKit
+/// lets it escape the character in front of it.
 pub(super) fn trim(
     value: &str,
     pattern: &str,

@@ -1,11 +1,16 @@
 //! "Did you mean": the nearest of a few known words.
 
-/// Words further away than this are no help. A distance of 3 would suggest RUN for anything of three letters.
+/// Words further away than this are no help.
 const MAX_DISTANCE: usize = 2;
+
+/// In words up to this length two changes leave nothing of the word.
+const SHORT: usize = 3;
 
 /// Returns the known word that is nearest to `word`, in the case of `word`; `None` if none is near.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let lower = word.to_lowercase();
+    let is_short = lower.chars().count() <= SHORT;
+    let limit = if is_short { 1 } else { MAX_DISTANCE };
     let mut best: Option<(usize, &str)> = None;
     for candidate in known {
         let candidate_lower = candidate.to_lowercase();
@@ -13,7 +18,7 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
             return None;
         }
         let distance = distance(&lower, &candidate_lower);
-        if distance <= MAX_DISTANCE && best.is_none_or(|(least, _)| distance < least) {
+        if distance <= limit && best.is_none_or(|(least, _)| distance < least) {
             best = Some((distance, candidate));
         }
     }
@@ -27,23 +32,29 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     })
 }
 
-/// Counts the insertions, deletions and substitutions between two words; more than `MAX_DISTANCE` is not exact.
+/// Counts the insertions, deletions, substitutions and swaps of neighbours between two words.
 fn distance(left: &str, right: &str) -> usize {
     if left.len().abs_diff(right.len()) > MAX_DISTANCE * 4 {
         return usize::MAX;
     }
+    let left: Vec<char> = left.chars().collect();
     let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (line, from) in left.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = line + 1;
+    let mut rows: [Vec<usize>; 3] = [vec![], vec![], (0..=right.len()).collect()];
+    for (line, from) in left.iter().enumerate() {
+        rows.rotate_left(1);
+        let [before, above, row] = &mut rows;
+        row.clear();
+        row.push(line + 1);
         for (column, to) in right.iter().enumerate() {
-            let substituted = diagonal + usize::from(from != *to);
-            diagonal = row[column + 1];
-            row[column + 1] = substituted.min(diagonal + 1).min(row[column] + 1);
+            let mut least = above[column] + usize::from(from != to);
+            least = least.min(above[column + 1] + 1).min(row[column] + 1);
+            if line > 0 && column > 0 && left[line - 1] == *to && right[column - 1] == *from {
+                least = least.min(before[column - 1] + 1);
+            }
+            row.push(least);
         }
     }
-    row[right.len()]
+    rows[2][right.len()]
 }
 
 #[cfg(test)]
@@ -60,6 +71,8 @@ mod tests {
         check("coppy", Some("copy"));
         check("Coppy", Some("COPY"));
         check("RNU", Some("RUN"));
+        check("apt", None);
+        check("", None);
         check("HEALTCHEK", Some("HEALTHCHECK"));
         check("COPY", None);
         check("FOOBAR", None);

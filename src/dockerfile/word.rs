@@ -212,7 +212,7 @@ impl Mode {
 /// Collects words with the offset of their first character.
 #[derive(Debug, Default)]
 struct Words {
-    words: Vec<(String, usize)>,
+    done: Vec<(String, usize)>,
     word: String,
     start: usize,
 }
@@ -235,14 +235,13 @@ impl Words {
 
     fn end(&mut self) {
         if !self.word.is_empty() {
-            self.words
-                .push((std::mem::take(&mut self.word), self.start));
+            self.done.push((std::mem::take(&mut self.word), self.start));
         }
     }
 
     fn finish(mut self) -> Vec<(String, usize)> {
         self.end();
-        self.words
+        self.done
     }
 }
 
@@ -336,7 +335,7 @@ impl<'a> Lexer<'a> {
                     result.push_str(value);
                 }
                 _ if character == self.mode.escape => {
-                    self.escaped(&mut result, words.as_deref_mut())
+                    self.escaped(&mut result, words.as_deref_mut());
                 }
                 _ => {
                     self.next();
@@ -402,6 +401,9 @@ impl<'a> Lexer<'a> {
         while let Some(character) = self.peek() {
             if character == '$' {
                 result.push_str(&self.dollar()?);
+                if result.len() > MAX_LENGTH {
+                    return Err(WordError::TooLong);
+                }
                 continue;
             }
             self.next();
@@ -496,7 +498,6 @@ impl<'a> Lexer<'a> {
         let value = value.filter(|value| !(empty_is_unset && value.is_empty()));
         match (operator, value) {
             ('+', Some(_)) | ('-', None) => Ok(word),
-            ('+', None) => Ok(String::new()),
             ('?', None) => {
                 let stock = if is_unset {
                     "is not allowed to be unset"

@@ -31,7 +31,7 @@ pub(super) struct Piece<'a> {
     pub(super) at: usize,
 }
 
-impl<'a> Piece<'a> {
+impl Piece<'_> {
     /// Cuts white space off on both sides.
     pub(super) fn trim(self) -> Self {
         let text = self.text.trim_start();
@@ -76,6 +76,11 @@ impl<'a> Piece<'a> {
 /// The characters that separate words; other white space of Unicode does not.
 fn is_blank(character: char) -> bool {
     matches!(character, ' ' | '\t' | '\x0b' | '\x0c' | '\r')
+}
+
+/// The white space around flags and the type of a HEALTHCHECK.
+pub(super) fn is_ascii_space(character: char) -> bool {
+    is_blank(character) || character == '\n'
 }
 
 /// Splits at blanks; quotes mean nothing.
@@ -135,7 +140,7 @@ pub(super) fn split_flags(piece: Piece<'_>, escape: char) -> (Vec<Word>, Piece<'
     let mut flags = Vec::new();
     let mut rest = piece;
     loop {
-        let text = rest.text.trim_start();
+        let text = rest.text.trim_start_matches(is_ascii_space);
         rest = rest.from(rest.text.len() - text.len());
         if !text.starts_with("--") {
             return (flags, rest);
@@ -161,7 +166,7 @@ fn flag_word(text: &str, escape: char) -> (String, usize) {
     let mut characters = text.char_indices();
     while let Some((at, character)) = characters.next() {
         match quote {
-            None if character.is_whitespace() => return (word, at),
+            None if is_ascii_space(character) => return (word, at),
             None if matches!(character, '\'' | '"') => quote = Some(character),
             Some(open) if open == character => quote = None,
             Some(_) | None if character == escape => {

@@ -7,19 +7,130 @@
 //! This room does no I/O, reads no clock, and knows no credential. What it returns is printable: see [`Plan`].
 
 mod chmod;
+mod display;
+mod environment;
 mod error;
+mod expand;
+mod golang;
 mod options;
 mod outline;
+mod path;
+mod ports;
+mod run;
+mod settings;
+mod signals;
+mod sources;
+mod stage;
 mod step;
+mod transfer;
+mod triggers;
 
 pub use chmod::{ChmodError, ChmodSpec};
 pub use error::{PlanError, PlanWarning};
 pub use options::Options;
-pub use outline::{ImageUse, Outline, OutlineBase, OutlineStage};
+pub use outline::{ImageUse, Outline, OutlineBase, OutlineStage, outline};
 pub use step::{
     CopyFrom, CopySource, CopyStep, Origin, Plan, RunStep, StageBase, StagePlan, Step, StepKind,
     Unpack, WorkdirStep,
 };
 
+use crate::dockerfile::{Dockerfile, InstructionKind};
+use crate::oci::ImageConfig;
+
+use stage::Scope;
+
 /// The comment of every history entry that a build adds.
 pub const HISTORY_COMMENT: &str = "buildkit.dockerfile.v0";
+
+/// Evaluates the stages that the target needs.
+///
+/// `images[i]` is the config of image `i` of the outline, which must be complete: see [`outline`].
+///
+/// # Panics
+/// May panic if the outline is that of another Dockerfile.
+pub fn plan(
+    dockerfile: &Dockerfile,
+    outline: &Outline,
+    images: &[ImageConfig],
+    options: &Options,
+) -> Result<Plan, PlanError> {
+    let mut places = vec![None; outline.stages.len()];
+    let reachable = outline.stages.iter().enumerate();
+    let reachable = reachable.filter(|(_, stage)| stage.reachable);
+    let numbers: Vec<usize> = reachable.map(|(number, _)| number).collect();
+    for (place, number) in numbers.iter().enumerate() {
+        places[*number] = Some(place);
+    }
+    let scope = Scope {
+        dockerfile,
+        options,
+        outline,
+        images,
+        globals: environment::globals(dockerfile, options)?,
+        build_args: environment::build_args(options),
+        places,
+    };
+    // In the order of the Dockerfile, every stage comes after those that it needs.
+    let mut done = Vec::with_capacity(numbers.len());
+    for number in numbers {
+        let stage = stage::evaluate(&scope, number, &done)?;
+        done.push(stage);
+    }
+    let mut stages: Vec<StagePlan> = done.into_iter().map(|stage| stage.plan).collect();
+    let target = scope.places[outline.target].expect("the target of an outline is reachable");
+    finish(&mut stages[target].config, options);
+    Ok(Plan {
+        stages,
+        target,
+        warnings: unused_build_args(dockerfile, options).into_iter().collect(),
+    })
+}
+
+/// What only the image to publish gets: the labels of the command line, and the platform that was asked for.
+fn finish(config: &mut ImageConfig, options: &Options) {
+    config.config.labels.extend(options.labels.iter().cloned());
+    let mut platform = config.platform();
+    if options.is_platform_explicit {
+        let target = &options.target_platform;
+        let is_same = platform.os == target.os && platform.architecture == target.architecture;
+        platform.os.clone_from(&target.os);
+        platform.architecture.clone_from(&target.architecture);
+        if target.variant.is_some() || !is_same {
+            platform.variant.clone_from(&target.variant);
+        }
+        if target.os_version.is_some() || !is_same {
+            platform.os_version.clone_from(&target.os_version);
+        }
+    }
+    let platform = platform.normalized();
+    config.os = platform.os;
+    config.architecture = platform.architecture;
+    config.variant = platform.variant;
+    config.os_version = platform.os_version;
+}
+
+/// Build arguments that nothing in the Dockerfile declares, stages that are not needed included: a pipeline may pass
+/// the same arguments for every target.
+fn unused_build_args(dockerfile: &Dockerfile, options: &Options) -> Option<PlanWarning> {
+    let in_stages = dockerfile
+        .stages
+        .iter()
+        .flat_map(|stage| &stage.instructions);
+    let in_stages = in_stages.filter_map(|instruction| match &instruction.kind {
+        InstructionKind::Arg(arg) => Some(arg),
+        _ => None,
+    });
+    let all = dockerfile
+        .meta_args
+        .iter()
+        .map(|instruction| &instruction.arg);
+    let all = all.chain(in_stages).flat_map(|arg| &arg.declarations);
+    let declared: Vec<&str> = all.map(|one| one.name.value.as_str()).collect();
+    let is_unused = |name: &&str| !environment::is_predefined(name) && !declared.contains(name);
+    let given = environment::build_args(options).into_keys();
+    let unused: Vec<String> = given.filter(is_unused).map(str::to_owned).collect();
+    (!unused.is_empty()).then_some(PlanWarning::UnusedBuildArgs(unused))
+}
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,9 @@ pub struct Options {
     pub build_args: Vec<(String, String)>,
     /// The platform of the image.
     pub target_platform: Platform,
+    /// Whether the user asked for that platform. If so, the image says it is for it whatever its base says; if not,
+    /// the image is for what its base is for.
+    pub is_platform_explicit: bool,
     /// The platform that the build runs on.
     pub build_platform: Platform,
     /// `--label key=value`, in order; only the target stage gets them.

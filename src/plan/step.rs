@@ -98,8 +98,8 @@ pub struct WorkdirStep {
 pub struct RunStep {
     /// What to execute, the shell included; never empty.
     pub argv: Vec<String>,
-    /// A file that must be there while the process runs, read-only and mode 0755: path and content. `argv` begins
-    /// with the path.
+    /// A file that must be there while the process runs, read-only and mode 0755: path and content. The shell gets
+    /// its path as the command.
     pub program: Option<(String, String)>,
     /// The environment: the image's ENV, the ARGs in scope, proxies; each name once.
     pub env: Vec<(String, String)>,
@@ -146,7 +146,7 @@ pub enum CopyFrom {
 /// One source of a copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CopySource {
-    /// A path or a pattern, as written after expansion.
+    /// A path or a pattern below the root of the source: expanded, relative, clean, `.` for the root itself.
     Path(Spanned<String>),
     /// A file whose content is in the Dockerfile.
     Inline {

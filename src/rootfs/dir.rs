@@ -10,7 +10,10 @@ use rustix::io::Errno;
 
 use super::error::Error;
 use super::metadata::{Device, FileType, Metadata, Owner, Timestamp};
+use super::new_file::NewFile;
 use super::path::RelPath;
+use super::protected::Protected;
+use super::remove::{self, Removed};
 use super::resolve::DIR_HANDLE;
 use super::{read_dir, xattr};
 
@@ -111,6 +114,24 @@ impl Dir {
         rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(mode))
             .map(File::from)
             .map_err(|e| self.error("create file", name, e))
+    }
+
+    /// Creates a new file that is to be finished by descriptor; until then only its owner may read it.
+    pub fn new_file(&self, name: &[u8]) -> Result<NewFile, Error> {
+        let file = self.create_file(name, 0o600)?;
+        Ok(NewFile::new(file, self.path.child(name)))
+    }
+
+    /// Removes a name and all below it, but nothing that is kept or mounted.
+    pub fn remove_all(&self, name: &[u8], kept: &Protected) -> Result<Removed, Error> {
+        remove::remove_all(self, name, kept)
+    }
+
+    /// Opens this directory once more.
+    pub fn try_clone(&self) -> Result<Self, Error> {
+        let fd = rustix::io::fcntl_dupfd_cloexec(&self.fd, 0)
+            .map_err(|e| Error::io("open directory", &self.path, e))?;
+        Ok(Self::new(fd, self.path.clone()))
     }
 
     /// Creates a new directory; the name must be free. The mode is subject to the umask: see `set_mode`.
@@ -242,7 +263,7 @@ impl Dir {
 }
 
 /// Sets both times of an opened file.
-pub(crate) fn both_times(mtime: Timestamp) -> Timestamps {
+pub(super) fn both_times(mtime: Timestamp) -> Timestamps {
     let time = Timespec {
         tv_sec: mtime.secs,
         tv_nsec: mtime.nanos.into(),

@@ -11,6 +11,7 @@ mod copy;
 mod dir;
 mod error;
 mod metadata;
+mod new_file;
 mod path;
 mod protected;
 mod read_dir;
@@ -26,17 +27,19 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 pub use copy::{copy_contents, next_extent};
-pub(crate) use dir::both_times;
 pub use dir::{Dir, Node};
 pub use error::Error;
 pub use metadata::{Device, FileType, Metadata, Owner, Timestamp};
-pub(crate) use path::is_plain_name;
+pub use new_file::NewFile;
 pub use path::{PathError, RelPath, escape};
 pub use protected::Protected;
 pub use remove::Removed;
 pub use resolve::Leaf;
 
 use resolve::{DIR_HANDLE, Missing};
+
+/// Extended attributes: names and values.
+pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// How paths are resolved; tests force the walk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -340,7 +343,7 @@ impl Rootfs {
     }
 
     /// Reads all extended attributes; a link's own.
-    pub fn xattrs(&self, path: &RelPath) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    pub fn xattrs(&self, path: &RelPath) -> Result<Xattrs, Error> {
         let (dir, name) = self.parent(path)?;
         let mut all = Vec::new();
         for key in dir.xattr_names(name)? {

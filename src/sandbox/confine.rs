@@ -59,7 +59,8 @@ fn prepare(job: &Job) -> io::Result<()> {
     let workdir = Path::new(&spec.workdir);
     match std::env::set_current_dir(workdir) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            std::fs::create_dir_all(workdir).and_then(|()| std::env::set_current_dir(workdir))
+            make_workdir(workdir, spec.uid, spec.gid)
+                .and_then(|()| std::env::set_current_dir(workdir))
         }
         other => other,
     }
@@ -113,6 +114,23 @@ fn become_command(spec: &RunSpec) -> Report {
         program: program.clone(),
         errno: answer,
     }
+}
+
+/// Makes a working directory and what is missing above it, for the user of the command, as `BuildKit` does.
+fn make_workdir(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
+    let mut missing: Vec<&Path> = Vec::new();
+    for above in path.ancestors() {
+        match std::fs::metadata(above) {
+            Ok(_) => break,
+            Err(error) if error.kind() == ErrorKind::NotFound => missing.push(above),
+            Err(error) => return Err(error),
+        }
+    }
+    for directory in missing.into_iter().rev() {
+        std::fs::create_dir(directory)?;
+        std::os::unix::fs::chown(directory, Some(uid), Some(gid))?;
+    }
+    Ok(())
 }
 
 /// The files that `program` may mean, in order.

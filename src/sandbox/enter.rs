@@ -36,6 +36,9 @@ pub struct EnterOptions {
     pub state_dir: PathBuf,
     /// In place: be content with proof of a container where our image's marker is not found.
     pub force: bool,
+    /// In place: absolute paths that stay where they are while `/` is used, as mounts do: the context, and where
+    /// outputs are written.
+    pub keep: Vec<PathBuf>,
 }
 
 /// One way of isolating, as the machine may offer it; strongest first.
@@ -72,21 +75,16 @@ pub fn enter(options: &EnterOptions) -> Result<Box<dyn Executor>, SandboxError> 
     make_state_directory(&options.state_dir)?;
     let mut reasons = Vec::new();
     for rung in rungs(options.choice) {
-        let entered = match rung {
-            Rung::Inplace => super::inplace::enter(options.force),
-            _ => {
-                match probe(rung, &options.state_dir).and_then(|findings| usable(rung, findings)) {
-                    Ok(findings) => enter_namespace(rung, &findings, &options.state_dir),
-                    Err(reason) => Err(SandboxError::Refused {
-                        isolation: "namespace",
-                        reason,
-                    }),
-                }
-            }
+        let checked = match rung {
+            Rung::Inplace => super::inplace::check(options.force).map(|()| None),
+            _ => probe(rung, &options.state_dir)
+                .and_then(|findings| usable(rung, findings))
+                .map(Some),
         };
-        match entered {
-            Ok(executor) => return Ok(executor),
-            Err(error) => reasons.push(format!("{}: {error}", rung.name())),
+        match checked {
+            Ok(Some(findings)) => return enter_namespace(rung, &findings, &options.state_dir),
+            Ok(None) => return super::inplace::enter(&options.keep),
+            Err(reason) => reasons.push(format!("{}: {reason}", rung.name())),
         }
     }
     Err(SandboxError::NoIsolation { reasons })
@@ -129,6 +127,13 @@ fn usable(rung: Rung, findings: Findings) -> Result<Findings, String> {
 
 impl Findings {
     fn in_words(&self) -> String {
+        if self
+            .own_processes
+            .as_ref()
+            .is_err_and(|reason| reason == SINGLE_ID)
+        {
+            return format!("stages of COPY only: {SINGLE_ID}");
+        }
         let trees = match &self.overlay {
             Ok(_) => "layers are stacked by overlayfs".to_owned(),
             Err(reason) => format!("trees are copied ({reason})"),

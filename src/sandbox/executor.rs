@@ -41,6 +41,13 @@ pub trait Executor: Send + Sync + fmt::Debug {
         still_needed: bool,
     ) -> Result<Box<dyn Workspace>, SandboxError>;
 
+    /// A directory of this build on a file system of this machine; it is there until the executor goes.
+    fn scratch(&self) -> &Path;
+
+    /// Puts back what was set aside, so that files of the machine can be written. All workspaces and finished stages must
+    /// be gone; no further ones may be made.
+    fn restore(&self) -> Result<(), SandboxError>;
+
     /// Puts back what was set aside, unmounts, removes the build's temporary directories. All workspaces and finished
     /// stages must be gone. Dropping an executor does the same, silently.
     fn finish(self: Box<Self>) -> Result<(), SandboxError>;

@@ -25,7 +25,8 @@ pub(super) const PROBE: &str = "longshore-probe";
 ///
 /// To be called first of all, before any thread exists.
 pub fn dispatch(argv0: &OsStr) -> Option<u8> {
-    let half: fn(UnixStream) -> u8 = match argv0.to_str()? {
+    let name = argv0.to_str()?;
+    let half: fn(UnixStream) -> u8 = match name {
         SUPERVISE => supervise::run,
         CONFINE => confine::run,
         IDENTITY => identity::run_helper,
@@ -36,22 +37,27 @@ pub fn dispatch(argv0: &OsStr) -> Option<u8> {
     let stream = socket
         .then(|| io::stdin().as_fd().try_clone_to_owned().ok())
         .flatten()?;
-    // A fresh exec is dumpable again; this child may hold arguments of the build, and capabilities. The helper for id maps holds
-    // neither, and needs to open files of its parent only.
-    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    if [SUPERVISE, CONFINE].contains(&name) {
+        // A fresh exec is dumpable again; these two hold the arguments of a build, and capabilities, in sight of its commands.
+        // The others have to open their own id maps, which an undumpable process may not.
+        set_dumpable_behavior(DumpableBehavior::NotDumpable).ok()?;
+    }
     Some(half(UnixStream::from(stream)))
 }
 
-/// Starts a half of this program in a process group of its own, with one end of a socket as its standard input.
+/// Starts a half of this program with one end of a socket as its standard input, out of reach of the terminal's keys: what
+/// interrupts us decides when we end it. The confined half makes a session of its own, which a group's leader could not.
 pub(super) fn spawn(half: &str, stdout: Stdio, stderr: Stdio) -> io::Result<(Child, UnixStream)> {
     let (ours, theirs) = UnixStream::pair()?;
-    let child = Command::new("/proc/self/exe")
+    let mut command = Command::new("/proc/self/exe");
+    command
         .arg0(half)
         .env_clear()
         .stdin(OwnedFd::from(theirs))
         .stdout(stdout)
-        .stderr(stderr)
-        .process_group(0)
-        .spawn()?;
-    Ok((child, ours))
+        .stderr(stderr);
+    if half != CONFINE {
+        command.process_group(0);
+    }
+    Ok((command.spawn()?, ours))
 }

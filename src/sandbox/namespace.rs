@@ -170,6 +170,15 @@ impl Executor for NamespaceExecutor {
         })
     }
 
+    fn scratch(&self) -> &Path {
+        self.shared.build.path()
+    }
+
+    fn restore(&self) -> Result<(), SandboxError> {
+        // Nothing of the machine was moved.
+        Ok(())
+    }
+
     fn finish(self: Box<Self>) -> Result<(), SandboxError> {
         self.shared.build.remove()
     }

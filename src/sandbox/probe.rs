@@ -54,7 +54,10 @@ pub(super) fn probe(rung: Rung, state_dir: &Path) -> Result<Findings, String> {
 /// The probe half.
 pub(super) fn run(parent: UnixStream) -> u8 {
     let answer = match receive::<Trial>(&parent) {
-        Ok(Some(trial)) => attempt(&trial).map_err(|error| error.to_string()),
+        Ok(Some(trial)) => attempt(&trial).map_err(|error| match error {
+            SandboxError::Refused { reason, .. } => reason,
+            other => other.to_string(),
+        }),
         Ok(None) => return 0,
         Err(error) => Err(error.to_string()),
     };

@@ -1,7 +1,15 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that the test environment and the benches need; does nothing when all are there.
+# Installs the Debian packages that the test environment and the benches need, and makes the user of the rootless tests. Does nothing when all
+# is there.
 set -euo pipefail
+. "$(dirname "$0")/places.sh"
 
+test_account() {
+  id "$test_user" >/dev/null 2>&1 || useradd --create-home "$test_user"
+  for file in /etc/subuid /etc/subgid; do
+    grep -q "^$test_user:" "$file" 2>/dev/null || echo "$test_user:268435456:65536" >>"$file"
+  done
+}
 packages=(
   attr bzip2 busybox-static ca-certificates docker-registry docker.io dpkg-dev e2fsprogs
   iproute2 jq libcap2-bin mmdebstrap openssl perl python3 runc skopeo strace time uidmap umoci xz-utils zstd
@@ -11,8 +19,12 @@ for package in "${packages[@]}"; do
   state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
   [ "$state" = installed ] || missing+=("$package")
 done
+if [ "$(id -u)" != 0 ]; then
+  [ ${#missing[@]} = 0 ] || die "not root, and these packages are missing: ${missing[*]}"
+  exit 0
+fi
+test_account
 [ ${#missing[@]} -gt 0 ] || exit 0
-[ "$(id -u)" = 0 ] || { echo "install.sh: not root, and these packages are missing: ${missing[*]}" >&2; exit 1; }
 
 # No service is to start by being installed: the tests start their own, on private sockets and ports.
 policy=/usr/sbin/policy-rc.d

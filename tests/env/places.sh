@@ -5,3 +5,5 @@ bases=$cache/bases
 # What is running: the env file of the last up.sh, removed by down.sh.
 env_file=$cache/running.env
 die() { echo "${0##*/}: $*" >&2; exit 1; }
+# The ordinary user with subordinate ids that rootless tests run as; install.sh makes it.
+test_user=longshore-test

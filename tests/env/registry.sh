@@ -28,3 +28,4 @@ openssl x509 -req -in "$state/tls.csr" -CA "$state/ca.crt" -CAkey "$state/ca.key
   -extfile <(echo "subjectAltName=DNS:localhost,IP:127.0.0.1") 2>/dev/null
 config "$tls" store-tls "  tls: {certificate: $state/tls.crt, key: $state/tls.key}" \
   "auth: {htpasswd: {realm: longshore, path: $state/htpasswd}}" >"$state/registry-tls.yml"
+chmod 644 "$state/ca.crt"

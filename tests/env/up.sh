@@ -20,6 +20,7 @@ fi
 
 # Short, because a socket's path has at most 107 bytes.
 state=$(mktemp -d /tmp/longshore-env.XXXXXX)
+chmod 711 "$state" # the certificate in it is for ordinary users too
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 start() { # NAME COMMAND...: in the background, in its own session, its pid and log recorded
   local name=$1

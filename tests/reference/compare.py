@@ -5,16 +5,17 @@
 
 LONGSHORE is the binary (for the places in docker the image LONGSHORE_TEST_IMAGE has it). PLACE is one of
     namespace   on this machine, as root
+    rootless    on this machine, as the ordinary user longshore-test with subordinate ids
     identity    in docker with an unconfined seccomp profile: a user namespace with an identity map
     inplace     in docker with Docker's default profile and capabilities; every case in the same container, one after the other
 Needs tests/env/up.sh. Known differences are in `deviations`, each with its reason; one that no longer shows is a failure too.
 The last line is `N passed, N failed`.
 """
-import concurrent.futures, fnmatch, functools, glob, json, os, shlex, subprocess, sys, tempfile
+import concurrent.futures, fnmatch, functools, glob, json, os, shlex, shutil, subprocess, sys, tempfile
 
 import cases, describe
 
-ISOLATION = {"namespace": "namespace", "identity": "namespace", "inplace": "inplace"}
+ISOLATION = {"namespace": "namespace", "rootless": "namespace", "identity": "namespace", "inplace": "inplace"}
 # Per build, in seconds: far more than any case needs, so that only a hang meets it.
 TIME_LIMIT = 180
 
@@ -35,11 +36,20 @@ def script(place, wanted):
     return "\n".join(lines) + "\n"
 
 
-def build_on_host(binary, wanted, directory, output):
+def build_on_host(binary, place, wanted, directory, output):
+    prefix = ["timeout", str(TIME_LIMIT)]
+    if place == "rootless":
+        # Nothing of root's is to be needed: the program is copied to where that user can run it, and the environment is empty.
+        shutil.copy(binary, f"{directory}/.longshore")
+        os.chmod(directory, 0o755)
+        os.makedirs(f"{directory}/.state")
+        subprocess.run(["chown", "-R", "longshore-test:", output, f"{directory}/.state"], check=True)
+        binary = f"{directory}/.longshore"
+        prefix += ["runuser", "-u", "longshore-test", "--", "env", "-i", "HOME=/nonexistent", f"PATH={os.environ['PATH']}"]
     for name in wanted:
         with open(f"{output}/{name}/log", "w", encoding="utf-8") as log:
-            words = command(binary, "namespace", name, directory, output) + ["--state-dir", f"{directory}/.state"]
-            code = subprocess.run(["timeout", str(TIME_LIMIT), *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log).returncode
+            words = command(binary, place, name, directory, output) + ["--state-dir", f"{directory}/.state"]
+            code = subprocess.run([*prefix, *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log).returncode
         with open(f"{output}/{name}/code", "w", encoding="utf-8") as file:
             file.write(str(code))
 
@@ -120,6 +130,8 @@ def judge(task):
 
 
 def main():
+    if "LONGSHORE_TEST_REGISTRY" not in os.environ:
+        raise SystemExit('the test environment is not up: . "$(tests/env/up.sh)"')
     binary, place, wanted = sys.argv[1], sys.argv[2], cases.names(sys.argv[3:])
     deviations = Deviations(place, wanted)
     passed = failed = 0
@@ -127,8 +139,8 @@ def main():
         for name in wanted:
             cases.prepare(name, directory)
             os.makedirs(f"{output}/{name}")
-        if place == "namespace":
-            build_on_host(os.path.abspath(binary), wanted, directory, output)
+        if place in ("namespace", "rootless"):
+            build_on_host(os.path.abspath(binary), place, wanted, directory, output)
         else:
             build_in_docker(place, wanted, directory, output)
         with concurrent.futures.ProcessPoolExecutor(2) as pool:

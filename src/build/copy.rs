@@ -1,0 +1,577 @@
+//! COPY, and the part of ADD that is a copy: files from a source tree into a stage's tree.
+//!
+//! Both trees are reached through `rootfs` only. What BuildKit's copy does is the measure: sources are followed when they
+//! are links, links inside of a copied directory are not; a directory is merged into the destination; owners become 0:0
+//! for files of the context and stay for files of a stage.
+
+use std::collections::HashMap;
+
+use crate::context::glob::{self, Glob};
+use crate::context::ignore::Ignore;
+use crate::dockerfile::{self, Spanned};
+use crate::plan::{ChmodSpec, CopySource, CopyStep};
+use crate::rootfs::{
+    self, Device, FileType, Leaf, Metadata, Node, Owner, Protected, RelPath, Rootfs, Timestamp,
+};
+use crate::snapshot::is_image_xattr;
+
+use super::CopyError;
+
+/// The mode of directories that are made on the way to a destination.
+const PARENT_MODE: u32 = 0o755;
+/// The mode of a file whose content stands in the Dockerfile.
+const INLINE_MODE: u32 = 0o644;
+
+/// Where files are copied from.
+#[derive(Debug)]
+pub(super) struct SourceTree<'a> {
+    /// The tree.
+    pub(super) rootfs: &'a Rootfs,
+    /// What is hidden in it.
+    pub(super) ignore: Option<&'a Ignore>,
+    /// Whether files keep their owners, as those of a stage or image do.
+    pub(super) keeps_owner: bool,
+    /// What to call it in a message: `the build context`, `stage "build"`.
+    pub(super) name: String,
+}
+
+/// Where files are copied to.
+#[derive(Debug)]
+pub(super) struct Destination<'a> {
+    /// The tree.
+    pub(super) rootfs: &'a Rootfs,
+    /// What must not be touched in it.
+    pub(super) protected: &'a Protected,
+    /// Who owns the copies, if not as the source says.
+    pub(super) owner: Option<Owner>,
+    /// The time of directories and files that have none of their own.
+    pub(super) now: Timestamp,
+    /// Whether owners can be set; if not they are recorded.
+    pub(super) sets_owner: bool,
+}
+
+/// What a copy did.
+#[derive(Debug, Default)]
+pub(super) struct Copied {
+    /// Every path that was made or changed, with the directories above that were made for it.
+    pub(super) touched: Vec<RelPath>,
+    /// Owners that could not be set.
+    pub(super) owners: Vec<(RelPath, Owner)>,
+    /// What the user should know.
+    pub(super) warnings: Vec<String>,
+}
+
+/// One source after patterns and links are resolved.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Where it is, without links.
+    pub(super) path: RelPath,
+    /// What it is called in a destination directory.
+    pub(super) name: Vec<u8>,
+    /// What it is.
+    pub(super) metadata: Metadata,
+}
+
+/// Copies the sources of `step`; `unpack` is asked first for each regular file of an ADD and says whether it did it.
+pub(super) fn copy(
+    step: &CopyStep,
+    source: &SourceTree<'_>,
+    destination: &Destination<'_>,
+    unpack: &mut dyn FnMut(&Found, &RelPath, &mut Copied) -> Result<bool, CopyError>,
+) -> Result<Copied, CopyError> {
+    let mut copier = Copier {
+        source,
+        destination,
+        chmod: step.chmod.as_ref().map(|mode| &mode.value),
+        links: HashMap::new(),
+        copied: Copied::default(),
+    };
+    let is_directory = step.destination.ends_with('/');
+    let target =
+        RelPath::parse_chrooted(step.destination.as_bytes()).map_err(rootfs::Error::from)?;
+    for spec in &step.sources {
+        match spec {
+            CopySource::Inline { name, content } => {
+                copier.inline(name, content, &target, is_directory)?;
+            }
+            CopySource::Path(path) => {
+                for found in find(source, path)? {
+                    // Hard links are kept within one source, as in BuildKit.
+                    copier.links.clear();
+                    if found.metadata.is_file() {
+                        let target = copier.destination.rootfs.resolve(&target, Leaf::Follow)?;
+                        if unpack(&found, &target, &mut copier.copied)? {
+                            continue;
+                        }
+                    }
+                    copier.top(&found, &target, is_directory)?;
+                }
+            }
+        }
+    }
+    Ok(copier.copied)
+}
+
+/// Finds what a source names: one thing, or for a pattern any number in order.
+fn find(source: &SourceTree<'_>, spec: &Spanned<String>) -> Result<Vec<Found>, CopyError> {
+    let path = RelPath::parse_chrooted(spec.value.as_bytes()).map_err(rootfs::Error::from)?;
+    if glob::has_wildcard(spec.value.as_bytes()) {
+        let mut found = Vec::new();
+        let pattern: Vec<&[u8]> = path.components().collect();
+        expand(source, &RelPath::root(), &pattern, true, &mut found)?;
+        return Ok(found);
+    }
+    match look_up(source, &path)? {
+        Some(found) => Ok(vec![found]),
+        None => Err(missing(source, spec, &path)),
+    }
+}
+
+/// Follows a path to what it names, unless that is hidden or not there.
+fn look_up(source: &SourceTree<'_>, path: &RelPath) -> Result<Option<Found>, CopyError> {
+    let resolved = source.rootfs.resolve(path, Leaf::Follow)?;
+    let Some(metadata) = source.rootfs.lstat(&resolved)? else {
+        return Ok(None);
+    };
+    let is_hidden = |path: &RelPath| {
+        !path.is_root()
+            && source
+                .ignore
+                .is_some_and(|rules| rules.excludes(path.as_bytes()).is_some())
+    };
+    // A hidden directory may hold files that a later rule brings back.
+    if is_hidden(&resolved) && !(metadata.is_dir() && reincludes(source, &resolved)) {
+        return Ok(None);
+    }
+    let name = path.file_name().unwrap_or_default().to_vec();
+    Ok(Some(Found {
+        path: resolved,
+        name,
+        metadata,
+    }))
+}
+
+fn reincludes(source: &SourceTree<'_>, path: &RelPath) -> bool {
+    source
+        .ignore
+        .is_some_and(|rules| rules.may_have_reincluded_below(path.as_bytes()))
+}
+
+/// Matches the rest of a pattern in `dir`. Links are followed only in front of the first wildcard.
+fn expand(
+    source: &SourceTree<'_>,
+    dir: &RelPath,
+    pattern: &[&[u8]],
+    follows: bool,
+    found: &mut Vec<Found>,
+) -> Result<(), CopyError> {
+    let Some((first, rest)) = pattern.split_first() else {
+        return Ok(());
+    };
+    let wanted = Glob::parse(first).map_err(|source| CopyError::Pattern {
+        pattern: rootfs::escape(&pattern.join(&b'/')),
+        source,
+    })?;
+    if follows && !glob::has_wildcard(first) {
+        return expand(source, &dir.child(first), rest, true, found);
+    }
+    let dir = if follows {
+        source.rootfs.resolve(dir, Leaf::Follow)?
+    } else {
+        dir.clone()
+    };
+    if !source
+        .rootfs
+        .lstat(&dir)?
+        .is_some_and(|metadata| metadata.is_dir())
+    {
+        return Ok(());
+    }
+    for name in source.rootfs.read_dir(&dir)? {
+        if !wanted.matches(&name) {
+            continue;
+        }
+        let path = dir.child(&name);
+        if rest.is_empty() {
+            found.extend(look_up(source, &path)?);
+        } else {
+            expand(source, &path, rest, false, found)?;
+        }
+    }
+    Ok(())
+}
+
+/// Says why a source is not there, as helpfully as can be.
+fn missing(source: &SourceTree<'_>, spec: &Spanned<String>, path: &RelPath) -> CopyError {
+    let hidden_by = source
+        .ignore
+        .and_then(|rules| rules.excludes(path.as_bytes()))
+        .map(|rule| format!("\"{}\" (line {})", rule.text, rule.line));
+    let nearest = if hidden_by.is_some() {
+        None
+    } else {
+        nearest(source, path)
+    };
+    CopyError::Missing {
+        path: rootfs::escape(spec.value.as_bytes()),
+        tree: source.name.clone(),
+        span: spec.span,
+        hidden_by,
+        nearest,
+    }
+}
+
+/// The name next to the missing one, in the deepest directory that is there, that looks most like it.
+fn nearest(source: &SourceTree<'_>, path: &RelPath) -> Option<String> {
+    let parent = path.parent()?;
+    let names = source.rootfs.read_dir(&parent).ok()?;
+    let names: Vec<String> = names
+        .into_iter()
+        .filter_map(|name| String::from_utf8(name).ok())
+        .collect();
+    let wanted = String::from_utf8_lossy(path.file_name()?).into_owned();
+    let found = dockerfile::nearest(&wanted, names.iter().map(String::as_str))?;
+    Some(parent.child(found.as_bytes()).to_string())
+}
+
+struct Copier<'a> {
+    source: &'a SourceTree<'a>,
+    destination: &'a Destination<'a>,
+    chmod: Option<&'a ChmodSpec>,
+    /// Copies of inodes that have several names.
+    links: HashMap<(Device, u64), RelPath>,
+    copied: Copied,
+}
+
+impl Copier<'_> {
+    /// Copies one source to the destination as it was written.
+    fn top(
+        &mut self,
+        found: &Found,
+        target: &RelPath,
+        is_directory: bool,
+    ) -> Result<(), CopyError> {
+        let rootfs = self.destination.rootfs;
+        if found.metadata.is_dir() {
+            return self.top_dir(found, &rootfs.resolve(target, Leaf::Follow)?);
+        }
+        let target = self.file_target(target, is_directory, &found.name)?;
+        self.parents(&target)?;
+        self.entry(&found.path, &target, &found.metadata)
+    }
+
+    /// Merges a directory into the destination. The destination itself is made like the directories above it, and has the
+    /// time of the source, but not its owner, mode or attributes.
+    fn top_dir(&mut self, found: &Found, target: &RelPath) -> Result<(), CopyError> {
+        let rootfs = self.destination.rootfs;
+        match rootfs.lstat(target)? {
+            Some(there) if there.is_dir() => {}
+            Some(_) => {
+                return Err(CopyError::DirectoryOverFile {
+                    path: target.to_string(),
+                });
+            }
+            None => self.make_dirs(target)?,
+        }
+        self.children(&found.path, target)?;
+        // The root of a context is made anew by BuildKit for each build: its time is the build's.
+        let is_context = found.path.is_root() && !self.source.keeps_owner;
+        let mtime = if is_context {
+            self.destination.now
+        } else {
+            found.metadata.mtime
+        };
+        if !target.is_root() && !self.destination.protected.covers(target) {
+            rootfs.set_mtime(target, mtime)?;
+            self.copied.touched.push(target.clone());
+        }
+        Ok(())
+    }
+
+    /// Where a file goes: into a directory under its own name, or to the destination's name.
+    fn file_target(
+        &self,
+        target: &RelPath,
+        is_directory: bool,
+        name: &[u8],
+    ) -> Result<RelPath, CopyError> {
+        let rootfs = self.destination.rootfs;
+        let resolved = rootfs.resolve(target, Leaf::Follow)?;
+        let is_dir = rootfs.lstat(&resolved)?.map(|metadata| metadata.is_dir());
+        match (is_dir, is_directory) {
+            (Some(true), _) | (None, true) => Ok(resolved.child(name)),
+            (Some(false), true) => Err(CopyError::DirectoryOverFile {
+                path: resolved.to_string(),
+            }),
+            (Some(false) | None, false) => Ok(resolved),
+        }
+    }
+
+    /// Writes a file whose content stands in the Dockerfile.
+    fn inline(
+        &mut self,
+        name: &str,
+        content: &str,
+        target: &RelPath,
+        is_directory: bool,
+    ) -> Result<(), CopyError> {
+        let target = self.file_target(target, is_directory, name.as_bytes())?;
+        self.parents(&target)?;
+        self.clear_for_file(&target)?;
+        let mut file = self.destination.rootfs.create_file(&target, INLINE_MODE)?;
+        std::io::Write::write_all(&mut file, content.as_bytes()).map_err(|source| {
+            CopyError::Write {
+                path: target.to_string(),
+                source,
+            }
+        })?;
+        self.set_owner(&target, self.destination.owner.unwrap_or_default())?;
+        self.destination
+            .rootfs
+            .set_mode(&target, self.mode(INLINE_MODE, false))?;
+        self.destination
+            .rootfs
+            .set_mtime(&target, self.destination.now)?;
+        self.copied.touched.push(target);
+        Ok(())
+    }
+
+    /// Makes the directories above `path`.
+    fn parents(&mut self, path: &RelPath) -> Result<(), CopyError> {
+        match path.parent() {
+            Some(parent) => self.make_dirs(&parent),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes a directory and those above it. As in BuildKit, they take an octal `--chmod` but for its special bits, and no
+    /// symbolic one.
+    fn make_dirs(&mut self, path: &RelPath) -> Result<(), CopyError> {
+        self.check_protected(path)?;
+        let octal = self
+            .chmod
+            .filter(|spec| spec.as_str().starts_with(|c: char| c.is_ascii_digit()));
+        let mode = octal.map_or(PARENT_MODE, |spec| spec.apply(PARENT_MODE, true) & 0o777);
+        let owner = self.destination.owner.unwrap_or_default();
+        let made = make_parents(self.destination, path, mode, owner, &mut self.copied.owners)?;
+        self.copied.touched.extend(made);
+        Ok(())
+    }
+
+    /// Copies what is in a directory into one that is there.
+    fn children(&mut self, from: &RelPath, to: &RelPath) -> Result<(), CopyError> {
+        for name in self.source.rootfs.read_dir(from)? {
+            let (child, target) = (from.child(&name), to.child(&name));
+            let Some(metadata) = self.source.rootfs.lstat(&child)? else {
+                continue;
+            };
+            self.nested(&child, &target, &metadata)?;
+        }
+        Ok(())
+    }
+
+    /// Copies something found inside of a copied directory, unless it is hidden.
+    fn nested(
+        &mut self,
+        from: &RelPath,
+        to: &RelPath,
+        metadata: &Metadata,
+    ) -> Result<(), CopyError> {
+        let is_hidden = self
+            .source
+            .ignore
+            .is_some_and(|rules| rules.excludes(from.as_bytes()).is_some());
+        if !metadata.is_dir() {
+            return if is_hidden {
+                Ok(())
+            } else {
+                self.entry(from, to, metadata)
+            };
+        }
+        if is_hidden && !(reincludes(self.source, from) && self.shows_something(from)?) {
+            return Ok(());
+        }
+        match self.destination.rootfs.lstat(to)? {
+            Some(there) if there.is_dir() => {}
+            Some(_) => {
+                return Err(CopyError::DirectoryOverFile {
+                    path: to.to_string(),
+                });
+            }
+            None => {
+                self.check_protected(to)?;
+                self.destination.rootfs.create_dir(to, 0o700)?;
+            }
+        }
+        self.copied.touched.push(to.clone());
+        self.children(from, to)?;
+        self.finish_dir(from, to, metadata)
+    }
+
+    /// Whether a hidden directory has something below that a later rule brings back.
+    fn shows_something(&self, dir: &RelPath) -> Result<bool, CopyError> {
+        let Some(rules) = self.source.ignore else {
+            return Ok(true);
+        };
+        for name in self.source.rootfs.read_dir(dir)? {
+            let child = dir.child(&name);
+            if rules.excludes(child.as_bytes()).is_none() {
+                return Ok(true);
+            }
+            let is_dir = self
+                .source
+                .rootfs
+                .lstat(&child)?
+                .is_some_and(|metadata| metadata.is_dir());
+            if is_dir && reincludes(self.source, &child) && self.shows_something(&child)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Gives a directory its owner, mode, attributes and time, after everything was put into it.
+    fn finish_dir(
+        &mut self,
+        from: &RelPath,
+        path: &RelPath,
+        metadata: &Metadata,
+    ) -> Result<(), CopyError> {
+        if self.destination.protected.covers(path) {
+            return Ok(());
+        }
+        self.set_owner(path, self.owner_of(metadata))?;
+        self.xattrs(from, path)?;
+        self.destination
+            .rootfs
+            .set_mode(path, self.mode(metadata.mode, true))?;
+        self.destination.rootfs.set_mtime(path, metadata.mtime)?;
+        Ok(())
+    }
+
+    /// Copies anything but a directory.
+    fn entry(
+        &mut self,
+        from: &RelPath,
+        to: &RelPath,
+        metadata: &Metadata,
+    ) -> Result<(), CopyError> {
+        let rootfs = self.destination.rootfs;
+        if metadata.file_type == FileType::Socket {
+            return Ok(());
+        }
+        self.clear_for_file(to)?;
+        self.copied.touched.push(to.clone());
+        let inode = (metadata.dev, metadata.ino);
+        if metadata.nlink > 1 {
+            if let Some(first) = self.links.get(&inode) {
+                rootfs.hard_link(to, first)?;
+                return Ok(());
+            }
+            self.links.insert(inode, to.clone());
+        }
+        match metadata.file_type {
+            FileType::File => {
+                let source = self.source.rootfs.open_file(from, Leaf::Keep)?;
+                let file = rootfs.create_file(to, 0o600)?;
+                rootfs::copy_contents(&source, &file).map_err(|source| CopyError::Write {
+                    path: to.to_string(),
+                    source,
+                })?;
+            }
+            FileType::Symlink => rootfs.symlink(to, &self.source.rootfs.read_link(from)?)?,
+            FileType::Fifo => rootfs.create_node(to, Node::Fifo, 0o600)?,
+            FileType::Char => rootfs.create_node(to, Node::Char(metadata.rdev), 0o600)?,
+            FileType::Block => rootfs.create_node(to, Node::Block(metadata.rdev), 0o600)?,
+            FileType::Socket | FileType::Dir => return Ok(()),
+        }
+        self.set_owner(to, self.owner_of(metadata))?;
+        if metadata.file_type != FileType::Symlink {
+            self.xattrs(from, to)?;
+            rootfs.set_mode(to, self.mode(metadata.mode, false))?;
+        }
+        rootfs.set_mtime(to, metadata.mtime)?;
+        Ok(())
+    }
+
+    /// Copies the attributes that an image can hold. As in BuildKit, those of a context's files are not taken over.
+    fn xattrs(&self, from: &RelPath, to: &RelPath) -> Result<(), CopyError> {
+        if !self.source.keeps_owner {
+            return Ok(());
+        }
+        for (key, value) in self.source.rootfs.xattrs(from)? {
+            if is_image_xattr(&key) {
+                self.destination.rootfs.set_xattr(to, &key, &value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes way for a file: what is there goes, unless it is a directory or must stay.
+    fn clear_for_file(&self, path: &RelPath) -> Result<(), CopyError> {
+        self.check_protected(path)?;
+        match self.destination.rootfs.lstat(path)? {
+            Some(there) if there.is_dir() => Err(CopyError::FileOverDirectory {
+                path: path.to_string(),
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn check_protected(&self, path: &RelPath) -> Result<(), CopyError> {
+        if self.destination.protected.covers(path) {
+            return Err(CopyError::Mounted {
+                path: path.to_string(),
+            });
+        }
+        Ok(())
+    }
+
+    fn owner_of(&self, metadata: &Metadata) -> Owner {
+        match self.destination.owner {
+            Some(owner) => owner,
+            None if self.source.keeps_owner => metadata.owner,
+            None => Owner::default(),
+        }
+    }
+
+    fn mode(&self, mode: u32, is_dir: bool) -> u32 {
+        self.chmod.map_or(mode, |spec| spec.apply(mode, is_dir))
+    }
+
+    fn set_owner(&mut self, path: &RelPath, owner: Owner) -> Result<(), CopyError> {
+        set_owner(self.destination, path, owner, &mut self.copied.owners)
+    }
+}
+
+/// Makes a directory and what is missing above it. Returns what was made, outermost first.
+pub(super) fn make_parents(
+    destination: &Destination<'_>,
+    path: &RelPath,
+    mode: u32,
+    owner: Owner,
+    owners: &mut Vec<(RelPath, Owner)>,
+) -> Result<Vec<RelPath>, CopyError> {
+    let made = destination.rootfs.create_dir_all(path, mode, None)?;
+    for dir in &made {
+        set_owner(destination, dir, owner, owners)?;
+        destination.rootfs.set_mode(dir, mode)?;
+        destination.rootfs.set_mtime(dir, destination.now)?;
+    }
+    Ok(made)
+}
+
+/// Sets an owner, or records it where that is all that can be done.
+pub(super) fn set_owner(
+    destination: &Destination<'_>,
+    path: &RelPath,
+    owner: Owner,
+    owners: &mut Vec<(RelPath, Owner)>,
+) -> Result<(), CopyError> {
+    if destination.sets_owner {
+        destination.rootfs.set_owner(path, owner)?;
+    } else {
+        owners.push((path.clone(), owner));
+    }
+    Ok(())
+}

@@ -1,0 +1,358 @@
+//! What can end a build, with the place in the Dockerfile where there is one and what to do next.
+
+use std::path::PathBuf;
+
+use crate::context::glob::BadGlob;
+use crate::dockerfile::Span;
+use crate::oci::{Reference, ReferenceError};
+use crate::{context, dockerfile, http, layer, output, plan, registry, rootfs, sandbox, snapshot};
+
+/// What ended a build.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The context is not to be had.
+    #[error(transparent)]
+    Context(#[from] context::ContextError),
+    /// The Dockerfile has mistakes.
+    #[error("the Dockerfile cannot be parsed")]
+    Parse(#[from] dockerfile::ParseErrors),
+    /// The Dockerfile asks for what cannot be.
+    #[error(transparent)]
+    Plan(#[from] plan::PlanError),
+    /// An HTTP client could not be made.
+    #[error(transparent)]
+    Http(#[from] http::Error),
+    /// A base image could not be had.
+    #[error("cannot get {reference}")]
+    Image {
+        /// The image.
+        reference: Reference,
+        /// Where it is named.
+        span: Span,
+        /// Why.
+        #[source]
+        source: Box<registry::Error>,
+    },
+    /// A registry would not take the image.
+    #[error("cannot push to {reference}")]
+    Push {
+        /// The destination.
+        reference: Reference,
+        /// Why.
+        #[source]
+        source: Box<registry::Error>,
+    },
+    /// A base image's configuration and manifest contradict each other.
+    #[error("{reference} is broken: {reason}")]
+    BrokenImage {
+        /// The image.
+        reference: Reference,
+        /// Where it is named.
+        span: Span,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A layer of a base image could not be unpacked.
+    #[error("cannot unpack layer {digest} of {reference}")]
+    Unpack {
+        /// The image.
+        reference: Reference,
+        /// The layer, shortened.
+        digest: String,
+        /// Why.
+        #[source]
+        source: Box<layer::Error>,
+    },
+    /// A COPY, ADD or WORKDIR failed.
+    #[error(transparent)]
+    Copy(CopyFailure),
+    /// A RUN's command failed.
+    #[error("{display}: {outcome}")]
+    Run {
+        /// The instruction.
+        display: String,
+        /// Where it is.
+        span: Span,
+        /// How it ended.
+        outcome: String,
+        /// The exit code to hand on.
+        code: u8,
+    },
+    /// A RUN's command could not be started.
+    #[error("{display}: cannot start the command")]
+    Start {
+        /// The instruction.
+        display: String,
+        /// Where it is.
+        span: Span,
+        /// Why.
+        #[source]
+        source: Box<sandbox::SandboxError>,
+    },
+    /// A user or group is not in the image.
+    #[error("USER cannot be resolved")]
+    User {
+        /// Where it is named.
+        span: Span,
+        /// What is wrong.
+        #[source]
+        source: UserError,
+    },
+    /// The changes of a step could not be made into a layer.
+    #[error("cannot make a layer of the changes of {display}")]
+    Layer {
+        /// The instruction.
+        display: String,
+        /// Why.
+        #[source]
+        source: Box<layer::Error>,
+    },
+    /// The changes of a step could not be found.
+    #[error("cannot find the changes of {display}")]
+    Snapshot {
+        /// The instruction.
+        display: String,
+        /// Why.
+        #[source]
+        source: Box<snapshot::Error>,
+    },
+    /// The isolation failed.
+    #[error(transparent)]
+    Sandbox(#[from] sandbox::SandboxError),
+    /// A tree could not be read or changed.
+    #[error(transparent)]
+    Rootfs(#[from] rootfs::Error),
+    /// An output could not be written.
+    #[error(transparent)]
+    Output(#[from] output::Error),
+    /// A file of the builder's own could not be read or written.
+    #[error("cannot {action} {path}", path = path.display())]
+    State {
+        /// A verb.
+        action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A path to ignore is no path inside an image.
+    #[error("--ignore-path {path}: {source}")]
+    IgnorePath {
+        /// As given.
+        path: String,
+        /// Why not.
+        source: rootfs::PathError,
+    },
+    /// A signal called the build off.
+    #[error("cancelled: nothing was tagged")]
+    Cancelled,
+    /// A name could not be made.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+}
+
+/// A COPY, ADD or WORKDIR that failed, and where it stands.
+#[derive(Debug, thiserror::Error)]
+#[error("{display}")]
+pub struct CopyFailure {
+    /// The instruction.
+    pub display: String,
+    /// Where it is.
+    pub span: Span,
+    /// Why.
+    #[source]
+    pub source: Box<CopyError>,
+}
+
+/// Why files could not be copied.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// A source is not there.
+    #[error("\"{path}\" is not in {tree}")]
+    Missing {
+        /// As written.
+        path: String,
+        /// Where it was looked for.
+        tree: String,
+        /// The word.
+        span: Span,
+        /// The ignore rule that hides it.
+        hidden_by: Option<String>,
+        /// A path that looks like it.
+        nearest: Option<String>,
+    },
+    /// A pattern is malformed.
+    #[error("\"{pattern}\" is not a valid pattern")]
+    Pattern {
+        /// As written.
+        pattern: String,
+        /// Why not.
+        #[source]
+        source: BadGlob,
+    },
+    /// A file cannot take a directory's place.
+    #[error("cannot copy a file over the directory {path}")]
+    FileOverDirectory {
+        /// The directory.
+        path: String,
+    },
+    /// A directory cannot take a file's place.
+    #[error("cannot copy a directory over {path}, which is not a directory")]
+    DirectoryOverFile {
+        /// What is there.
+        path: String,
+    },
+    /// The destination is mounted or belongs to the builder.
+    #[error(
+        "{path} is mounted into this container or belongs to the builder, and a copy may not write there"
+    )]
+    Mounted {
+        /// The path.
+        path: String,
+    },
+    /// Content could not be copied.
+    #[error("cannot write {path}")]
+    Write {
+        /// The path.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// An archive could not be extracted.
+    #[error("cannot extract \"{path}\"")]
+    Extract {
+        /// The archive.
+        path: String,
+        /// Why.
+        #[source]
+        source: Box<layer::Error>,
+    },
+    /// A user or group is not in the image.
+    #[error(transparent)]
+    User(#[from] UserError),
+    /// A tree could not be read or changed.
+    #[error(transparent)]
+    Rootfs(#[from] rootfs::Error),
+}
+
+/// Why a user or group means nothing in an image.
+#[derive(Debug, thiserror::Error)]
+pub enum UserError {
+    /// No entry in `/etc/passwd`.
+    #[error("user \"{}\" is not in the image's /etc/passwd", name.escape_debug())]
+    NoUser {
+        /// The name.
+        name: String,
+    },
+    /// No entry in `/etc/group`.
+    #[error("group \"{}\" is not in the image's /etc/group", name.escape_debug())]
+    NoGroup {
+        /// The name.
+        name: String,
+    },
+    /// The number is above 2147483647.
+    #[error("user or group id {text} is too large: the largest is 2147483647")]
+    TooLarge {
+        /// As written.
+        text: String,
+    },
+    /// The file could not be read.
+    #[error("cannot read /{path} of the image")]
+    Read {
+        /// Which.
+        path: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The tree could not be read.
+    #[error(transparent)]
+    Rootfs(#[from] rootfs::Error),
+}
+
+impl BuildError {
+    /// Where in the Dockerfile it went wrong.
+    pub fn span(&self) -> Option<Span> {
+        match self {
+            Self::Plan(error) => Some(error.span()),
+            Self::Image { span, .. }
+            | Self::BrokenImage { span, .. }
+            | Self::Run { span, .. }
+            | Self::Start { span, .. }
+            | Self::User { span, .. } => Some(*span),
+            Self::Copy(failure) => match &*failure.source {
+                CopyError::Missing { span, .. } => Some(*span),
+                _ => Some(failure.span),
+            },
+            Self::Parse(_)
+            | Self::Context(_)
+            | Self::Http(_)
+            | Self::Push { .. }
+            | Self::Unpack { .. }
+            | Self::Layer { .. }
+            | Self::Snapshot { .. }
+            | Self::Sandbox(_)
+            | Self::Rootfs(_)
+            | Self::Output(_)
+            | Self::State { .. }
+            | Self::IgnorePath { .. }
+            | Self::Cancelled
+            | Self::Reference(_) => None,
+        }
+    }
+
+    /// What to do next, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Plan(error) => error.hint(),
+            Self::Image { source, .. } | Self::Push { source, .. } => registry_hint(source),
+            Self::Copy(failure) => match &*failure.source {
+                CopyError::Missing {
+                    hidden_by: Some(rule),
+                    ..
+                } => Some(format!("the ignore rule {rule} hides it")),
+                CopyError::Missing {
+                    nearest: Some(path),
+                    ..
+                } => Some(format!("did you mean \"{path}\"?")),
+                CopyError::Mounted { .. } => Some(
+                    "unmount it from the job's container, or build with --isolation=namespace"
+                        .to_owned(),
+                ),
+                _ => None,
+            },
+            Self::User {
+                source: UserError::NoUser { .. },
+                ..
+            } => Some("create the user in a RUN before, or use its number".to_owned()),
+            _ => None,
+        }
+    }
+
+    /// The exit code of the program: a failing RUN's own, 130 for a signal, else 1.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Run { code, .. } => *code,
+            Self::Cancelled => 130,
+            _ => 1,
+        }
+    }
+}
+
+/// What to do about an answer of a registry.
+fn registry_hint(error: &registry::Error) -> Option<String> {
+    match error {
+        registry::Error::Unauthorized { credential: None, .. } => {
+            Some("no credential was found for this registry: put one into config.json (DOCKER_CONFIG) or DOCKER_AUTH_CONFIG".to_owned())
+        }
+        registry::Error::Unauthorized { credential: Some(source), .. } => {
+            Some(format!("the credential came from {source}: check that it is valid and may do this"))
+        }
+        registry::Error::Http { .. } => {
+            Some("check the registry's name and that it can be reached from here; one that speaks plain HTTP needs --insecure-registry=HOST".to_owned())
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,171 @@
+//! What a build tells while it runs. The engine sends values; `cli` decides how they look.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::dockerfile::Span;
+use crate::oci::{Digest, Platform, Reference};
+
+/// Receives events, from any thread, in the order in which they happen on that thread.
+pub trait Events: Send + Sync {
+    /// Takes one event. Must return quickly: the build waits.
+    fn send(&self, event: Event);
+}
+
+/// Which of a command's streams a piece of output came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From a registry.
+    Pull,
+    /// To a registry.
+    Push,
+}
+
+/// How a step was carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepResult {
+    /// It changed the image's configuration only.
+    Metadata,
+    /// It made a layer.
+    Layer {
+        /// The layer's compressed digest.
+        digest: Digest,
+        /// The layer's compressed size in bytes.
+        size: u64,
+        /// How many entries the layer has.
+        entries: u64,
+    },
+    /// Its changes go into the one layer at the end of the stage.
+    Deferred,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The isolation that was chosen, in words.
+    Isolation(String),
+    /// The context is at hand.
+    ContextReady {
+        /// Where it came from.
+        source: String,
+    },
+    /// The Dockerfile was read.
+    DockerfileRead {
+        /// Its path as the user knows it.
+        name: String,
+        /// Its text.
+        text: String,
+    },
+    /// A base image was found.
+    ImageResolved {
+        /// As written.
+        reference: Reference,
+        /// The manifest's digest.
+        digest: Digest,
+        /// The platform that was chosen.
+        platform: Platform,
+        /// How many layers it has.
+        layers: usize,
+    },
+    /// A stage begins.
+    StageStarted {
+        /// Its name.
+        name: String,
+        /// Its place, from 1.
+        number: usize,
+        /// How many stages are built.
+        of: usize,
+        /// Where it begins in the Dockerfile.
+        span: Span,
+    },
+    /// A base image's layer was put into the tree.
+    LayerUnpacked {
+        /// The layer's compressed digest.
+        digest: Digest,
+        /// Whether it was there from before.
+        is_reused: bool,
+        /// How long it took.
+        took: Duration,
+    },
+    /// A step begins.
+    StepStarted {
+        /// The stage's name.
+        stage: String,
+        /// The step's place, from 1.
+        number: usize,
+        /// How many steps the stage has.
+        of: usize,
+        /// The instruction, on one line.
+        display: String,
+    },
+    /// A piece of a RUN's output, as it came.
+    StepOutput {
+        /// From which stream.
+        stream: Stream,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// A step ended well.
+    StepFinished {
+        /// The stage's name.
+        stage: String,
+        /// The step's place, from 1.
+        number: usize,
+        /// How many steps the stage has.
+        of: usize,
+        /// How it was carried out.
+        result: StepResult,
+        /// How long it took.
+        took: Duration,
+    },
+    /// Bytes of a blob went over the wire.
+    Transfer {
+        /// Which way.
+        direction: Direction,
+        /// The blob.
+        digest: Digest,
+        /// Bytes so far.
+        done: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+    /// A blob is in the registry.
+    BlobPushed {
+        /// The repository.
+        repository: String,
+        /// The blob.
+        digest: Digest,
+        /// Bytes that went over the wire; 0 when the registry had it.
+        bytes: u64,
+    },
+    /// A tag points at the image.
+    Pushed {
+        /// The tag.
+        reference: Reference,
+        /// The manifest's digest.
+        digest: Digest,
+    },
+    /// A file or directory was written.
+    Written {
+        /// What it is.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+    },
+    /// Something the user should know.
+    Warning {
+        /// What.
+        message: String,
+        /// Where in the Dockerfile.
+        span: Option<Span>,
+    },
+}

@@ -1,0 +1,131 @@
+//! Base images: manifests and configurations first, all at once; layers only when a step needs them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::http::OnBytes;
+use crate::oci::{Descriptor, Reference};
+use crate::output::{ImageLayer, LayerSource};
+use crate::plan::ImageUse;
+use crate::registry::{self, Client, ResolvedImage};
+
+use super::event::{Direction, Event, Events};
+use super::{BuildError, Request};
+
+/// An image that the Dockerfile names.
+#[derive(Debug)]
+pub(super) struct Image {
+    /// What the registry has.
+    pub(super) resolved: ResolvedImage,
+    /// Its layers, base first, each with its uncompressed digest.
+    pub(super) layers: Vec<ImageLayer>,
+}
+
+/// Resolves images to manifests and configurations, all at the same time.
+pub(super) async fn resolve(
+    client: &Client,
+    request: &Request,
+    used: &[ImageUse],
+    events: &dyn Events,
+) -> Result<Vec<Image>, BuildError> {
+    let lookups = used.iter().map(|image| async move {
+        let mut tried = 0;
+        let resolved = loop {
+            match client.resolve(&image.reference, &image.platform).await {
+                Ok(resolved) => break resolved,
+                Err(error) if tried >= request.download_retries => {
+                    return Err(image_error(image, error));
+                }
+                Err(_) => tried += 1,
+            }
+        };
+        let found = with_layers(image, resolved)?;
+        events.send(Event::ImageResolved {
+            reference: image.reference.clone(),
+            digest: found.resolved.digest.clone(),
+            platform: found.resolved.config.platform(),
+            layers: found.layers.len(),
+        });
+        Ok(found)
+    });
+    futures_util::future::try_join_all(lookups).await
+}
+
+pub(super) fn image_error(image: &ImageUse, source: registry::Error) -> BuildError {
+    BuildError::Image {
+        reference: image.reference.clone(),
+        span: image.span,
+        source: Box::new(source),
+    }
+}
+
+/// Pairs each layer with its uncompressed digest.
+fn with_layers(image: &ImageUse, resolved: ResolvedImage) -> Result<Image, BuildError> {
+    let (layers, diff_ids) = (&resolved.manifest.layers, &resolved.config.rootfs.diff_ids);
+    if layers.len() != diff_ids.len() {
+        return Err(BuildError::BrokenImage {
+            reference: image.reference.clone(),
+            span: image.span,
+            reason: format!(
+                "its manifest has {} layers, its configuration {}",
+                layers.len(),
+                diff_ids.len()
+            ),
+        });
+    }
+    let layers = layers
+        .iter()
+        .zip(diff_ids)
+        .map(|(descriptor, diff_id)| ImageLayer {
+            descriptor: descriptor.clone(),
+            diff_id: diff_id.clone(),
+            source: LayerSource::Remote(image.reference.clone()),
+        })
+        .collect();
+    Ok(Image { resolved, layers })
+}
+
+/// Tells the bytes of a transfer as events.
+pub(super) fn progress(
+    events: &Arc<dyn Events>,
+    direction: Direction,
+    descriptor: &Descriptor,
+) -> OnBytes {
+    let (events, digest, total) = (
+        Arc::clone(events),
+        descriptor.digest.clone(),
+        descriptor.size,
+    );
+    let done = AtomicU64::new(0);
+    Arc::new(move |bytes| {
+        let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        events.send(Event::Transfer {
+            direction,
+            digest: digest.clone(),
+            done,
+            total,
+        });
+    })
+}
+
+/// Asks every repository that is pushed to whether it accepts a push, before any work is done for it.
+pub(super) async fn check_push(
+    client: &Client,
+    destinations: &[Reference],
+) -> Result<(), BuildError> {
+    let mut checked: Vec<String> = Vec::new();
+    for destination in destinations {
+        if checked.contains(&destination.name()) {
+            continue;
+        }
+        client
+            .check_push(destination)
+            .await
+            .map_err(|source| BuildError::Push {
+                reference: destination.clone(),
+                source: Box::new(source),
+            })?;
+        checked.push(destination.name());
+    }
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! Changes to a blob in a file, a base's blob into a tree.
+
+use std::fs::File;
+use std::io::{BufWriter, Read, Write};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use crate::layer::{self, Applied, ApplyOptions, Limits, Owners, PackOptions};
+use crate::oci::{Compression, Descriptor, Digest, MediaType};
+use crate::rootfs::{Protected, Rootfs};
+use crate::sandbox::{ChangeSource, Isolation, Ownership};
+use crate::snapshot::Changes;
+
+use super::{BuildError, Request};
+
+/// The buffer in front of a blob's file, in bytes.
+const BUFFER: usize = 256 * 1024;
+
+/// A layer to be made.
+#[derive(Debug)]
+pub(super) struct PackJob {
+    /// The instruction, for messages.
+    pub(super) display: String,
+    /// What changed.
+    pub(super) changes: Changes,
+    /// Where the changed files are.
+    pub(super) rootfs: Rootfs,
+    /// Owners that the tree cannot hold.
+    pub(super) owners: layer::Ownership,
+    /// Keeps the changed files as they are until the layer is made.
+    pub(super) held: Option<ChangeSource>,
+}
+
+/// A layer that was made.
+#[derive(Debug)]
+pub(super) struct Packed {
+    /// The blob's type, digest and size.
+    pub(super) descriptor: Descriptor,
+    /// The digest of the tar.
+    pub(super) diff_id: Digest,
+    /// The file with the blob.
+    pub(super) path: PathBuf,
+    /// How many entries it has.
+    pub(super) entries: u64,
+    /// What the user should know.
+    pub(super) warnings: Vec<String>,
+}
+
+/// Makes layers.
+#[derive(Clone, Debug)]
+pub(super) struct Packer {
+    compression: Compression,
+    level: Option<i32>,
+    threads: NonZeroUsize,
+    scratch: PathBuf,
+}
+
+impl Packer {
+    pub(super) fn new(request: &Request, scratch: &Path) -> Self {
+        Self {
+            compression: request.layers.compression,
+            level: request.layers.level,
+            threads: NonZeroUsize::new(request.threads).unwrap_or(NonZeroUsize::MIN),
+            scratch: scratch.to_owned(),
+        }
+    }
+
+    /// Writes a layer to a file of the scratch directory, in one pass.
+    pub(super) fn pack(&self, job: PackJob, name: &str) -> Result<Packed, BuildError> {
+        let path = self.scratch.join(name);
+        let failed = |source| BuildError::Layer {
+            display: job.display.clone(),
+            source: Box::new(source),
+        };
+        let state = |source| BuildError::State {
+            action: "write",
+            path: path.clone(),
+            source,
+        };
+        let mut sink = BufWriter::with_capacity(BUFFER, File::create(&path).map_err(state)?);
+        let options = PackOptions {
+            compression: self.compression,
+            level: self.level,
+            threads: self.threads,
+            ownership: if job.owners.is_empty() {
+                None
+            } else {
+                Some(&job.owners)
+            },
+            newest_mtime: None,
+        };
+        let packed = layer::pack(&job.changes, &job.rootfs, &options, &mut sink).map_err(failed)?;
+        sink.flush().map_err(state)?;
+        drop(job.held);
+        Ok(Packed {
+            descriptor: Descriptor::new(
+                MediaType::oci_layer(packed.compression),
+                packed.digest,
+                packed.size,
+            ),
+            diff_id: packed.diff_id,
+            path,
+            entries: packed.entries,
+            warnings: packed.warnings,
+        })
+    }
+}
+
+/// Puts the layer in `blob` into a tree; the digest of the blob was verified when it was fetched.
+pub(super) fn apply(
+    blob: impl Read,
+    rootfs: &Rootfs,
+    protected: &Protected,
+    diff_id: &Digest,
+    ownership: Ownership,
+    isolation: Isolation,
+) -> Result<Applied, layer::Error> {
+    let options = ApplyOptions {
+        protected,
+        limits: Limits::default(),
+        owners: owners(ownership),
+        has_root_attributes: match isolation {
+            Isolation::Namespace => true,
+            Isolation::Inplace => false,
+        },
+    };
+    layer::apply(blob, rootfs, &options, Some(diff_id))
+}
+
+/// What extraction does with owners.
+pub(super) fn owners(ownership: Ownership) -> Owners {
+    match ownership {
+        Ownership::Real => Owners::Set,
+        Ownership::SingleId => Owners::Record,
+    }
+}

@@ -1,0 +1,59 @@
+//! What each stage has to do: which stages need a tree, and when a tree is no longer needed.
+
+use crate::plan::{CopyFrom, Plan, StageBase, StagePlan, StepKind};
+
+/// What the stages of a plan need of each other.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Needs {
+    /// Whether a stage needs a tree: a step of its own changes files, or another stage reads or continues its files.
+    pub(super) tree: Vec<bool>,
+    /// The last stage that reads or continues a stage's tree.
+    last_use: Vec<Option<usize>>,
+}
+
+impl Needs {
+    /// Works out the needs of all stages.
+    pub(super) fn of(plan: &Plan) -> Self {
+        let count = plan.stages.len();
+        let mut tree = vec![false; count];
+        let mut last_use = vec![None; count];
+        for (index, stage) in plan.stages.iter().enumerate().rev() {
+            tree[index] |= changes_files(stage);
+            for step in &stage.steps {
+                if let StepKind::Copy(copy) = &step.kind
+                    && let CopyFrom::Stage(from) = copy.from
+                {
+                    tree[from] = true;
+                    last_use[from] = last_use[from].max(Some(index));
+                }
+            }
+            if let StageBase::Stage(parent) = stage.base
+                && tree[index]
+            {
+                tree[parent] = true;
+                last_use[parent] = last_use[parent].max(Some(index));
+            }
+        }
+        Self { tree, last_use }
+    }
+
+    /// Whether the tree of `stage` is read or continued after stage `now` has begun from it.
+    pub(super) fn is_used_after_branching(&self, plan: &Plan, stage: usize, now: usize) -> bool {
+        let copies_from_it = plan.stages[now].steps.iter().any(
+            |step| matches!(&step.kind, StepKind::Copy(copy) if copy.from == CopyFrom::Stage(stage)),
+        );
+        copies_from_it || self.is_used_after(stage, now)
+    }
+
+    /// Whether the tree of `stage` is read or continued by a stage after `now`.
+    pub(super) fn is_used_after(&self, stage: usize, now: usize) -> bool {
+        self.last_use[stage].is_some_and(|last| last > now)
+    }
+}
+
+fn changes_files(stage: &StagePlan) -> bool {
+    stage.steps.iter().any(|step| match &step.kind {
+        StepKind::Workdir(_) | StepKind::Run(_) | StepKind::Copy(_) => true,
+        StepKind::Metadata | StepKind::Silent => false,
+    })
+}

@@ -1,0 +1,162 @@
+//! The image to where it goes, and the files that tell of it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::oci::{Descriptor, Digest, ImageConfig};
+use crate::output::{
+    self, Assembly, Format, Image, ImageLayer, OnEvent, Output, Published, Reports,
+};
+use crate::registry::{BlobPush, Client};
+
+use super::event::{Direction, Event, Events};
+use super::fetch;
+use super::{BuildError, Request};
+
+/// Makes the image out of its configuration and layers.
+pub(super) fn assemble(config: ImageConfig, layers: Vec<ImageLayer>) -> Result<Image, BuildError> {
+    let assembly = Assembly {
+        config,
+        layers,
+        format: Format::Oci,
+        annotations: BTreeMap::new(),
+    };
+    Ok(output::assemble(assembly)?)
+}
+
+/// Sends the image to all outputs; a push that fails is tried again as often as was asked for.
+pub(super) async fn publish(
+    image: &Image,
+    bases: &[fetch::Image],
+    request: &Request,
+    client: &Client,
+    on_event: &OnEvent,
+) -> Result<Published, BuildError> {
+    let outputs = outputs(request, bases);
+    let mut tried = 0;
+    loop {
+        match output::publish(image, &outputs, client, Some(on_event)).await {
+            Ok(published) => return Ok(published),
+            Err(output::Error::Push { .. } | output::Error::PartlyPushed { .. })
+                if tried < request.push_retries =>
+            {
+                tried += 1;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn outputs(request: &Request, bases: &[fetch::Image]) -> Vec<Output> {
+    let asked = &request.outputs;
+    let names = asked.destinations.clone();
+    let mut outputs = Vec::new();
+    if let Some(path) = &asked.oci_layout_path {
+        outputs.push(Output::Layout {
+            path: path.clone(),
+            names: names.clone(),
+        });
+    }
+    if let Some(path) = &asked.tar_path {
+        outputs.push(Output::Archive {
+            path: path.clone(),
+            names: names.clone(),
+        });
+    }
+    if asked.pushes {
+        let mount_from = bases
+            .iter()
+            .map(|base| base.resolved.reference.clone())
+            .collect();
+        outputs.push(Output::Registry {
+            destinations: names,
+            mount_from,
+        });
+    }
+    outputs
+}
+
+/// Writes the files that tell what was made, and says what was written.
+pub(super) fn write_reports(
+    published: &Published,
+    request: &Request,
+    events: &dyn Events,
+) -> Result<(), BuildError> {
+    let asked = &request.outputs;
+    let reports = Reports {
+        digest: asked.digest_file.clone(),
+        name_with_digest: asked.image_name_with_digest_file.clone(),
+        name_tag_with_digest: asked.image_name_tag_with_digest_file.clone(),
+        metadata: asked.metadata_file.clone(),
+    };
+    output::write_reports(&reports, published, &asked.destinations)?;
+    let written = [
+        ("OCI layout", &published.layout),
+        ("archive", &published.archive),
+        ("digest file", &asked.digest_file),
+        ("name file", &asked.image_name_with_digest_file),
+        ("name and tag file", &asked.image_name_tag_with_digest_file),
+        ("metadata file", &asked.metadata_file),
+    ];
+    for (what, path) in written {
+        if let Some(path) = path {
+            events.send(Event::Written {
+                what,
+                path: path.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The events of `output` as events of the build.
+pub(super) fn on_event(events: &Arc<dyn Events>) -> OnEvent {
+    let events = Arc::clone(events);
+    // Bytes sent and the size, by blob and repository.
+    let known: Mutex<HashMap<(Digest, String), (u64, u64)>> = Mutex::default();
+    Arc::new(move |event| {
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            output::Event::Started { descriptor, target } => {
+                let Descriptor { digest, size, .. } = descriptor;
+                known.insert((digest, target), (0, size));
+            }
+            output::Event::Sent {
+                digest,
+                target,
+                bytes,
+            } => {
+                if let Some((done, total)) = known.get_mut(&(digest.clone(), target)) {
+                    *done += bytes;
+                    events.send(Event::Transfer {
+                        direction: Direction::Push,
+                        digest,
+                        done: *done,
+                        total: *total,
+                    });
+                }
+            }
+            output::Event::Finished {
+                digest,
+                target,
+                how,
+            } => {
+                let (_, size) = known
+                    .remove(&(digest.clone(), target.clone()))
+                    .unwrap_or_default();
+                let bytes = match how {
+                    BlobPush::Existed | BlobPush::Mounted => 0,
+                    BlobPush::Uploaded => size,
+                };
+                events.send(Event::BlobPushed {
+                    repository: target,
+                    digest,
+                    bytes,
+                });
+            }
+            output::Event::Tagged { reference, digest } => {
+                events.send(Event::Pushed { reference, digest });
+            }
+        }
+    })
+}

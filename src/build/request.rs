@@ -1,0 +1,100 @@
+//! What a build is asked to do: every decision made, nothing left to look up in the environment.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::auth::Keychain;
+use crate::context::Source;
+use crate::http::HttpConfig;
+use crate::oci::{Compression, Platform, Reference};
+use crate::registry::RegistryOptions;
+
+/// What a build is asked to do.
+#[derive(Debug)]
+pub struct Request {
+    /// Where the files are.
+    pub context: Source,
+    /// The directory of the context that counts as its root.
+    pub context_sub_path: Option<PathBuf>,
+    /// The Dockerfile: looked up in the working directory, then in the context.
+    pub dockerfile: PathBuf,
+    /// Build arguments in order; the last one of a name counts.
+    pub build_args: Vec<(String, String)>,
+    /// The stage to build; the last one if absent.
+    pub target: Option<String>,
+    /// The platform of the image.
+    pub platform: Platform,
+    /// Whether that platform was asked for.
+    pub is_platform_explicit: bool,
+    /// Labels of the image.
+    pub labels: Vec<(String, String)>,
+    /// What becomes of the image.
+    pub outputs: Outputs,
+    /// How layers are compressed.
+    pub layers: LayerOptions,
+    /// How changes are told apart and which paths are left out.
+    pub snapshot: SnapshotOptions,
+    /// How registries are reached.
+    pub registry: RegistryOptions,
+    /// How anything is reached over HTTP.
+    pub http: HttpConfig,
+    /// Who we are to registries.
+    pub keychain: Arc<dyn Keychain>,
+    /// How often the download of a base image is tried again as a whole.
+    pub download_retries: u32,
+    /// How often a push is tried again as a whole.
+    pub push_retries: u32,
+    /// Whether destinations are asked before the build if they accept a push.
+    pub checks_push: bool,
+    /// Where layers and work directories are kept.
+    pub state_dir: PathBuf,
+    /// What RUN steps see as `/etc/hosts`, where it can be given.
+    pub hosts: Option<String>,
+    /// What RUN steps see as `/etc/resolv.conf`, where it can be given.
+    pub resolv_conf: Option<String>,
+    /// The time that the image carries, in seconds since 1970.
+    pub created: i64,
+    /// How many threads compress and scan.
+    pub threads: usize,
+}
+
+/// What becomes of the image.
+#[derive(Clone, Debug, Default)]
+pub struct Outputs {
+    /// Where it is pushed to.
+    pub destinations: Vec<Reference>,
+    /// Whether it is pushed at all; the names are used for files even if it is not.
+    pub pushes: bool,
+    /// A tar for `docker load`.
+    pub tar_path: Option<PathBuf>,
+    /// An OCI image layout.
+    pub oci_layout_path: Option<PathBuf>,
+    /// A file with the digest.
+    pub digest_file: Option<PathBuf>,
+    /// A file with `name@digest` for every destination.
+    pub image_name_with_digest_file: Option<PathBuf>,
+    /// A file with `name:tag@digest` for every destination.
+    pub image_name_tag_with_digest_file: Option<PathBuf>,
+    /// A file with digests, names and descriptor as JSON.
+    pub metadata_file: Option<PathBuf>,
+}
+
+/// How new layers are made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LayerOptions {
+    /// The compression.
+    pub compression: Compression,
+    /// Its level, where it is not the default.
+    pub level: Option<i32>,
+    /// Whether a stage makes one layer at its end.
+    pub single: bool,
+}
+
+/// How changes are told apart.
+#[derive(Clone, Debug, Default)]
+pub struct SnapshotOptions {
+    /// By modification time only.
+    pub by_time_only: bool,
+    /// Paths that never get into a layer, absolute in the image.
+    pub ignored: Vec<String>,
+}

@@ -1,0 +1,616 @@
+//! One stage: its base into a tree, then step by step, each step's changes into a layer.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use crate::layer;
+use crate::oci::{Descriptor, Digest, History, ImageConfig};
+use crate::output::{ImageLayer, LayerSource};
+use crate::plan::{CopyStep, HISTORY_COMMENT, StageBase, StagePlan, Step, StepKind, WorkdirStep};
+use crate::rootfs::{Owner, Protected, RelPath, Rootfs, Timestamp};
+use crate::sandbox::{
+    ChangeSource, FinishedStage, LayerSlot, Ownership, Protection, StepKind as SandboxStep,
+    Workspace,
+};
+use crate::snapshot::{Change, ChangeKind, Changes, Index};
+
+use super::copy::{Destination, SourceTree, copy, make_parents};
+use super::engine::Engine;
+use super::event::{Event, StepResult};
+use super::layers::{PackJob, Packed};
+use super::{BuildError, CopyError, CopyFailure, add, run, user};
+
+/// What became of a stage.
+#[derive(Debug)]
+pub(super) struct StageResult {
+    /// The configuration, with the stage's layers and history.
+    pub(super) config: ImageConfig,
+    /// The layers, base first.
+    pub(super) layers: Vec<ImageLayer>,
+    /// The tree, if another stage needs it.
+    pub(super) tree: Option<FinishedStage>,
+    /// Owners that the tree cannot hold.
+    pub(super) owners: layer::Ownership,
+}
+
+/// What a stage that continues another takes over from it.
+#[derive(Debug, Default)]
+pub(super) struct Parent {
+    config: ImageConfig,
+    layers: Vec<ImageLayer>,
+    owners: layer::Ownership,
+}
+
+impl StageResult {
+    /// What a stage that continues this one takes over.
+    pub(super) fn as_parent(&self) -> Parent {
+        Parent {
+            config: self.config.clone(),
+            layers: self.layers.clone(),
+            owners: self.owners.clone(),
+        }
+    }
+}
+
+/// A layer that is packed in the background: the number of its step, when that began, the work.
+type Packing = (usize, Instant, JoinHandle<Result<Packed, BuildError>>);
+
+/// A stage while it is built.
+struct Building<'e> {
+    engine: &'e Engine<'e>,
+    stage: &'e StagePlan,
+    config: ImageConfig,
+    layers: Vec<ImageLayer>,
+    history: Vec<History>,
+    /// The index from before the next RUN, where changes are found by a scan and nothing else happened since.
+    index: Option<Index>,
+    /// The layer that is packed in the background, and the number of its step.
+    packing: Option<Packing>,
+    owners: layer::Ownership,
+    /// What the steps so far wrote, where one layer is made at the end.
+    deferred: BTreeMap<RelPath, ChangeKind>,
+}
+
+/// Builds a stage whose needs are built already.
+pub(super) fn build(engine: &Engine<'_>, index: usize) -> Result<StageResult, BuildError> {
+    let stage = &engine.plan.stages[index];
+    let (layers, config, owners) = match stage.base {
+        StageBase::Scratch => (
+            Vec::new(),
+            stage.config.clone(),
+            layer::Ownership::default(),
+        ),
+        StageBase::Image(image) => (
+            engine.images[image].layers.clone(),
+            stage.config.clone(),
+            layer::Ownership::default(),
+        ),
+        StageBase::Stage(parent) => {
+            let parent = engine.result(parent);
+            let mut config = stage.config.clone();
+            config.rootfs = parent.config.rootfs;
+            config.history = parent.config.history;
+            (parent.layers, config, parent.owners)
+        }
+    };
+    let mut building = Building {
+        engine,
+        stage,
+        config,
+        layers,
+        history: Vec::new(),
+        index: None,
+        packing: None,
+        owners,
+        deferred: BTreeMap::new(),
+    };
+    let mut workspace = if engine.needs.tree[index] {
+        Some(open(engine, index)?)
+    } else {
+        None
+    };
+    for number in 0..stage.steps.len() {
+        engine.check_cancelled()?;
+        building.step(number, workspace.as_mut())?;
+    }
+    if let Some(workspace) = &workspace {
+        building.end_single(workspace.as_ref())?;
+    }
+    building.join_packing()?;
+    let tree = match workspace {
+        Some(workspace) if engine.needs.is_used_after(index, index) => Some(workspace.finish()?),
+        Some(_) | None => None,
+    };
+    let Building {
+        mut config,
+        layers,
+        history,
+        owners,
+        ..
+    } = building;
+    config.history.extend(history);
+    config.created = Some(engine.created_text());
+    Ok(StageResult {
+        config,
+        layers,
+        tree,
+        owners,
+    })
+}
+
+/// Opens the tree that a stage begins with.
+fn open(engine: &Engine<'_>, index: usize) -> Result<Box<dyn Workspace>, BuildError> {
+    let stage = &engine.plan.stages[index];
+    match stage.base {
+        StageBase::Scratch => Ok(engine.executor.workspace(&stage.name)?),
+        StageBase::Image(image) => open_image(engine, image, &stage.name),
+        StageBase::Stage(parent) => {
+            let is_needed = engine
+                .needs
+                .is_used_after_branching(engine.plan, parent, index);
+            engine.with_tree(parent, |tree| {
+                Ok(engine.executor.branch(&stage.name, tree, is_needed)?)
+            })
+        }
+    }
+}
+
+/// Puts the layers of an image into a new tree.
+pub(super) fn open_image(
+    engine: &Engine<'_>,
+    image: usize,
+    name: &str,
+) -> Result<Box<dyn Workspace>, BuildError> {
+    let mut workspace = engine.executor.workspace(name)?;
+    let layers = &engine.images[image].layers;
+    let mut chain: Option<Digest> = None;
+    for (number, layer) in layers.iter().enumerate() {
+        engine.check_cancelled()?;
+        let started = Instant::now();
+        let chain_id = match &chain {
+            None => layer.diff_id.clone(),
+            Some(below) => Digest::of(format!("{below} {}", layer.diff_id).as_bytes()),
+        };
+        let is_reused = match workspace.open_layer(chain_id.as_str())? {
+            LayerSlot::Present => true,
+            LayerSlot::Missing => {
+                let applied = engine
+                    .blob(image, number)
+                    .and_then(|blob| engine.apply(image, number, &blob, workspace.as_ref()));
+                if let Err(error) = applied {
+                    workspace.abandon_layer()?;
+                    return Err(error);
+                }
+                workspace.seal_layer()?;
+                false
+            }
+        };
+        engine.events().send(Event::LayerUnpacked {
+            digest: layer.descriptor.digest.clone(),
+            is_reused,
+            took: started.elapsed(),
+        });
+        chain = Some(chain_id);
+    }
+    Ok(workspace)
+}
+
+/// What must never get into a layer of this workspace.
+pub(super) fn protected(
+    engine: &Engine<'_>,
+    workspace: &dyn Workspace,
+) -> Result<Protected, BuildError> {
+    let mut protected = engine.ignored.clone();
+    for path in workspace.protected()? {
+        match path.protection {
+            Protection::Mount | Protection::Ours => {
+                let bytes = std::os::unix::ffi::OsStrExt::as_bytes(path.path.as_os_str());
+                protected.add(RelPath::parse_chrooted(bytes).map_err(crate::rootfs::Error::from)?);
+            }
+            Protection::Pinned => {}
+        }
+    }
+    Ok(protected)
+}
+
+impl Building<'_> {
+    fn step(
+        &mut self,
+        number: usize,
+        workspace: Option<&mut Box<dyn Workspace>>,
+    ) -> Result<(), BuildError> {
+        let started = Instant::now();
+        let step = &self.stage.steps[number];
+        self.engine.events().send(Event::StepStarted {
+            stage: self.stage.name.clone(),
+            number: number + 1,
+            of: self.stage.steps.len(),
+            display: step.display.clone(),
+        });
+        let is_empty_layer = match &step.kind {
+            StepKind::Silent => {
+                self.finished(number, StepResult::Metadata, started);
+                return Ok(());
+            }
+            StepKind::Metadata => true,
+            StepKind::Workdir(_) | StepKind::Run(_) | StepKind::Copy(_) => {
+                self.engine.request.layers.single
+            }
+        };
+        self.history.push(History {
+            created: Some(self.engine.created_text()),
+            created_by: Some(step.created_by.clone()),
+            author: None,
+            comment: Some(HISTORY_COMMENT.to_owned()),
+            empty_layer: is_empty_layer,
+        });
+        match &step.kind {
+            StepKind::Metadata | StepKind::Silent => {
+                self.finished(number, StepResult::Metadata, started);
+            }
+            StepKind::Workdir(_) | StepKind::Run(_) | StepKind::Copy(_) => {
+                let workspace = workspace.ok_or(crate::sandbox::SandboxError::OutOfOrder {
+                    wanted: "run a step",
+                })?;
+                self.change(number, workspace.as_mut(), started)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries out a step that changes files.
+    fn change(
+        &mut self,
+        number: usize,
+        workspace: &mut dyn Workspace,
+        started: Instant,
+    ) -> Result<(), BuildError> {
+        let step = &self.stage.steps[number];
+        let is_run = matches!(step.kind, StepKind::Run(_));
+        let single = self.engine.request.layers.single;
+        workspace.begin_step(if is_run {
+            SandboxStep::Run
+        } else {
+            SandboxStep::Files
+        })?;
+        let protected = protected(self.engine, workspace)?;
+        let source = workspace.changes()?;
+        let before = match &source {
+            ChangeSource::Scan { root } if is_run => Some(self.before(root, &protected, step)?),
+            ChangeSource::Scan { .. } | ChangeSource::Upper(_) => None,
+        };
+        let touched = self.carry_out(step, workspace, &protected)?;
+        self.engine.check_cancelled()?;
+        let (changes, root) = match &source {
+            ChangeSource::Upper(view) => {
+                let (upper, lower) = (Rootfs::open(view.upper())?, Rootfs::open(view.lower())?);
+                let changes = crate::snapshot::from_upper(&upper, &lower, &protected)
+                    .map_err(|e| snapshot_error(step, e))?;
+                (changes, upper)
+            }
+            ChangeSource::Scan { root } => {
+                let rootfs = Rootfs::open(root)?;
+                let changes = if let Some(before) = before {
+                    let after = Index::scan(&rootfs, &protected, self.engine.scan_options())
+                        .map_err(|e| snapshot_error(step, e))?;
+                    let changes = after.changes_since(&before);
+                    self.index = Some(after);
+                    changes
+                } else {
+                    self.index = None;
+                    Changes::from_paths(&rootfs, &protected, touched)
+                        .map_err(|e| snapshot_error(step, e))?
+                };
+                (changes, rootfs)
+            }
+        };
+        workspace.seal_step()?;
+        if single {
+            for change in &changes {
+                // What happened first says whether the path was there before the stage.
+                self.deferred
+                    .entry(change.path.clone())
+                    .or_insert(change.kind);
+            }
+            self.finished(number, StepResult::Deferred, started);
+            return Ok(());
+        }
+        let job = PackJob {
+            display: step.display.clone(),
+            changes,
+            rootfs: root,
+            owners: self.owners.clone(),
+            // An upper directory stays as it is; a tree that is scanned goes on changing.
+            held: matches!(source, ChangeSource::Upper(_)).then_some(source),
+        };
+        self.pack(number, started, job)
+    }
+
+    /// The index from before a RUN: the one after the step before, or a new one.
+    fn before(
+        &mut self,
+        root: &Path,
+        protected: &Protected,
+        step: &Step,
+    ) -> Result<Index, BuildError> {
+        match self.index.take() {
+            Some(index) => Ok(index),
+            None => Index::scan(&Rootfs::open(root)?, protected, self.engine.scan_options())
+                .map_err(|error| snapshot_error(step, error)),
+        }
+    }
+
+    /// Does a step's work in the tree and returns the paths that it wrote itself.
+    fn carry_out(
+        &mut self,
+        step: &Step,
+        workspace: &mut dyn Workspace,
+        protected: &Protected,
+    ) -> Result<Vec<RelPath>, BuildError> {
+        let failure = |source: CopyError| {
+            BuildError::Copy(CopyFailure {
+                display: step.display.clone(),
+                span: step.origin.span,
+                source: Box::new(source),
+            })
+        };
+        match &step.kind {
+            StepKind::Run(command) => {
+                let engine = self.engine;
+                run::run(step, command, workspace, engine.request, engine.services)?;
+                Ok(Vec::new())
+            }
+            StepKind::Copy(copy) => {
+                let rootfs = Rootfs::open(workspace.root())?;
+                self.copy(copy, &rootfs, protected)
+                    .map_err(|error| match error {
+                        Failed::Copy(error) => failure(error),
+                        Failed::Build(error) => error,
+                    })
+            }
+            StepKind::Workdir(workdir) => {
+                let rootfs = Rootfs::open(workspace.root())?;
+                self.workdir(workdir, &rootfs, protected).map_err(failure)
+            }
+            StepKind::Metadata | StepKind::Silent => Ok(Vec::new()),
+        }
+    }
+
+    fn copy(
+        &mut self,
+        step: &CopyStep,
+        rootfs: &Rootfs,
+        protected: &Protected,
+    ) -> Result<Vec<RelPath>, Failed> {
+        let owner = match &step.chown {
+            Some(text) => Some(user::chown(rootfs, &text.value).map_err(CopyError::from)?),
+            None => None,
+        };
+        let destination = self.destination(rootfs, protected, owner);
+        let engine = self.engine;
+        let copied = engine.with_source(step.from, |source: &SourceTree<'_>| {
+            let mut unpack = add::unpacker(step, source, &destination);
+            copy(step, source, &destination, &mut unpack).map_err(Failed::Copy)
+        })?;
+        self.record(copied.owners);
+        Ok(copied.touched)
+    }
+
+    /// Makes the directory of a WORKDIR; one that is there stays as it is.
+    fn workdir(
+        &mut self,
+        step: &WorkdirStep,
+        rootfs: &Rootfs,
+        protected: &Protected,
+    ) -> Result<Vec<RelPath>, CopyError> {
+        let path =
+            RelPath::parse_chrooted(step.path.as_bytes()).map_err(crate::rootfs::Error::from)?;
+        let identity = user::identity(rootfs, &step.user)?;
+        let owner = Owner {
+            uid: identity.uid,
+            gid: identity.gid,
+        };
+        let destination = self.destination(rootfs, protected, Some(owner));
+        if protected.covers(&path) {
+            return Ok(Vec::new());
+        }
+        let mut owners = Vec::new();
+        let made = make_parents(&destination, &path, 0o755, owner, &mut owners)?;
+        self.record(owners);
+        Ok(made)
+    }
+
+    fn record(&mut self, owners: Vec<(RelPath, Owner)>) {
+        for (path, owner) in owners {
+            self.owners.set_owner(path, owner);
+        }
+    }
+
+    fn destination<'a>(
+        &self,
+        rootfs: &'a Rootfs,
+        protected: &'a Protected,
+        owner: Option<Owner>,
+    ) -> Destination<'a> {
+        Destination {
+            rootfs,
+            protected,
+            owner,
+            now: Timestamp {
+                secs: self.engine.request.created,
+                nanos: 0,
+            },
+            sets_owner: self.engine.executor.ownership() == Ownership::Real,
+        }
+    }
+
+    /// Makes a layer: in the background where the changes stay as they are, else at once.
+    fn pack(&mut self, number: usize, started: Instant, job: PackJob) -> Result<(), BuildError> {
+        self.join_packing()?;
+        let packer = self.engine.packer();
+        let name = format!("layer-{}-{number}", self.stage.number);
+        if job.held.is_some() {
+            let handle = std::thread::Builder::new()
+                .name("pack".to_owned())
+                .spawn(move || packer.pack(job, &name))
+                .map_err(|source| BuildError::State {
+                    action: "start a thread for",
+                    path: "a layer".into(),
+                    source,
+                })?;
+            self.packing = Some((number, started, handle));
+            return Ok(());
+        }
+        let packed = packer.pack(job, &name)?;
+        self.add_layer(number, started, packed);
+        Ok(())
+    }
+
+    /// Waits for the layer in the background.
+    fn join_packing(&mut self) -> Result<(), BuildError> {
+        if let Some((number, started, handle)) = self.packing.take() {
+            match handle.join() {
+                Ok(packed) => self.add_layer(number, started, packed?),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        Ok(())
+    }
+
+    fn add_layer(&mut self, number: usize, started: Instant, packed: Packed) {
+        let Packed {
+            descriptor,
+            diff_id,
+            path,
+            entries,
+            warnings,
+        } = packed;
+        self.warn(warnings);
+        let result = StepResult::Layer {
+            digest: descriptor.digest.clone(),
+            size: descriptor.size,
+            entries,
+        };
+        self.append(image_layer(descriptor, diff_id, path));
+        self.finished(number, result, started);
+    }
+
+    /// Makes the one layer of a stage that has only one.
+    fn end_single(&mut self, workspace: &dyn Workspace) -> Result<(), BuildError> {
+        if !self.engine.request.layers.single || self.deferred.is_empty() {
+            return Ok(());
+        }
+        let protected = protected(self.engine, workspace)?;
+        let rootfs = Rootfs::open(workspace.root())?;
+        let display = format!("stage {}", self.stage.name);
+        let mut changes = Vec::new();
+        for (path, first) in std::mem::take(&mut self.deferred) {
+            if protected.covers(&path) {
+                continue;
+            }
+            let kind = match (rootfs.lstat(&path)?, first) {
+                (
+                    Some(_),
+                    kind @ (ChangeKind::Added | ChangeKind::Modified | ChangeKind::Parent),
+                ) => kind,
+                (Some(_), ChangeKind::Deleted) => ChangeKind::Modified,
+                // It came and went within the stage.
+                (None, ChangeKind::Added) => continue,
+                (None, ChangeKind::Modified | ChangeKind::Deleted | ChangeKind::Parent) => {
+                    ChangeKind::Deleted
+                }
+            };
+            changes.push(Change { path, kind });
+        }
+        let changes = Changes::new(changes);
+        let job = PackJob {
+            display: display.clone(),
+            changes,
+            rootfs,
+            owners: self.owners.clone(),
+            held: None,
+        };
+        let packed = self
+            .engine
+            .packer()
+            .pack(job, &format!("layer-{}", self.stage.number))?;
+        self.history.push(History {
+            created: Some(self.engine.created_text()),
+            created_by: Some(format!("{display} # single layer")),
+            author: None,
+            comment: Some(HISTORY_COMMENT.to_owned()),
+            empty_layer: false,
+        });
+        let Packed {
+            descriptor,
+            diff_id,
+            path,
+            warnings,
+            ..
+        } = packed;
+        self.warn(warnings);
+        self.append(image_layer(descriptor, diff_id, path));
+        Ok(())
+    }
+
+    fn warn(&self, warnings: Vec<String>) {
+        for message in warnings {
+            self.engine.events().send(Event::Warning {
+                message,
+                span: None,
+            });
+        }
+    }
+
+    /// Puts a layer on top, and on its way.
+    fn append(&mut self, layer: ImageLayer) {
+        self.engine.uploads.begin(layer.clone());
+        self.config.rootfs.diff_ids.push(layer.diff_id.clone());
+        self.layers.push(layer);
+    }
+
+    fn finished(&self, number: usize, result: StepResult, started: Instant) {
+        self.engine.events().send(Event::StepFinished {
+            stage: self.stage.name.clone(),
+            number: number + 1,
+            of: self.stage.steps.len(),
+            result,
+            took: started.elapsed(),
+        });
+    }
+}
+
+/// What can go wrong in a copy: the copy, or getting at its source.
+pub(super) enum Failed {
+    Copy(CopyError),
+    Build(BuildError),
+}
+
+impl From<CopyError> for Failed {
+    fn from(error: CopyError) -> Self {
+        Self::Copy(error)
+    }
+}
+
+impl From<BuildError> for Failed {
+    fn from(error: BuildError) -> Self {
+        Self::Build(error)
+    }
+}
+
+fn image_layer(descriptor: Descriptor, diff_id: Digest, path: PathBuf) -> ImageLayer {
+    ImageLayer {
+        descriptor,
+        diff_id,
+        source: LayerSource::File(path),
+    }
+}
+
+fn snapshot_error(step: &Step, source: crate::snapshot::Error) -> BuildError {
+    BuildError::Snapshot {
+        display: step.display.clone(),
+        source: Box::new(source),
+    }
+}

@@ -1,0 +1,96 @@
+//! The environment as a value, and the one table of the variables that are read.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+
+/// The variables that longshore reads, with their meaning.
+///
+/// Flags win over variables; `LONGSHORE_*` wins over `KANIKO_*`.
+pub(super) const VARIABLES: &[(&str, &str)] = &[
+    (
+        "LONGSHORE_STATE_DIR, KANIKO_DIR",
+        "where layers and work directories are kept, as --state-dir",
+    ),
+    (
+        "LONGSHORE_NO_PUSH, KANIKO_NO_PUSH",
+        "do not push, as --no-push: true or false",
+    ),
+    (
+        "LONGSHORE_ISOLATION",
+        "how RUN steps are isolated, as --isolation",
+    ),
+    (
+        "LONGSHORE_VERBOSITY",
+        "how much the log says, as --verbosity",
+    ),
+    (
+        "LONGSHORE_LOG_FORMAT",
+        "how the log is written, as --log-format",
+    ),
+    (
+        "DOCKER_AUTH_CONFIG",
+        "registry credentials: the content of a config.json",
+    ),
+    ("DOCKER_CONFIG", "the directory of config.json"),
+    (
+        "SSL_CERT_FILE, SSL_CERT_DIR",
+        "certificate authorities to trust instead of the system's",
+    ),
+    (
+        "HTTP_PROXY, HTTPS_PROXY, NO_PROXY",
+        "proxies, in lower case too",
+    ),
+    (
+        "SOURCE_DATE_EPOCH",
+        "the time that the image carries, in seconds since 1970",
+    ),
+    ("NO_COLOR", "no colours in the log"),
+    (
+        "PATH",
+        "where credential helpers and newuidmap are looked for",
+    ),
+    (
+        "HOME, XDG_STATE_HOME",
+        "where config.json and, for ordinary users, the state are by default",
+    ),
+];
+
+/// The environment that the program was started with.
+#[derive(Clone, Default)]
+pub(super) struct Env(BTreeMap<OsString, OsString>);
+
+impl std::fmt::Debug for Env {
+    /// Names only: values may be secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.keys()).finish()
+    }
+}
+
+impl Env {
+    pub(super) fn new(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        Self(variables.into_iter().collect())
+    }
+
+    /// The value of a variable that is set and not empty.
+    pub(super) fn os(&self, name: &str) -> Option<&OsStr> {
+        self.0
+            .get(OsStr::new(name))
+            .map(OsString::as_os_str)
+            .filter(|value| !value.is_empty())
+    }
+
+    /// The same as text; a value that is not UTF-8 counts as not set.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.os(name).and_then(OsStr::to_str)
+    }
+
+    /// The first of several variables that is set.
+    pub(super) fn first(&self, names: &[&str]) -> Option<&str> {
+        names.iter().find_map(|name| self.text(name))
+    }
+
+    /// All variables.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&OsString, &OsString)> {
+        self.0.iter()
+    }
+}

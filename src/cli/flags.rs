@@ -1,0 +1,425 @@
+//! The flag table: what may be typed, in kaniko's words where kaniko has one.
+//!
+//! Every flag that is declared here does what its help says. Flags of kaniko that longshore does not support are listed
+//! in [`UNSUPPORTED`] with what to do instead, so that they end in an explanation and are never ignored.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+/// Builds container images from Dockerfiles inside CI jobs: no daemon, no privileges.
+#[derive(Debug, Parser)]
+#[command(
+    name = "longshore",
+    version,
+    max_term_width = 110,
+    disable_help_subcommand = true
+)]
+pub struct Program {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The program under kaniko's name, `executor`: the build flags stand at the top level.
+#[derive(Debug, Parser)]
+#[command(
+    name = "executor",
+    version,
+    max_term_width = 110,
+    subcommand_negates_reqs = true
+)]
+pub struct Executor {
+    /// The flags of a build.
+    #[command(flatten)]
+    pub build: BuildArgs,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build an image from a Dockerfile and push or write it
+    Build(Box<BuildArgs>),
+    /// Say which isolations this machine allows and what stands in the way of the others
+    Doctor(DoctorArgs),
+    /// Print the version
+    Version,
+}
+
+/// How RUN steps are kept apart from the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum IsolationFlag {
+    /// The strongest that a probe finds to work
+    #[default]
+    Auto,
+    /// Mount and, where needed, user namespaces
+    Namespace,
+    /// The container's own root directory, set aside and put back
+    Inplace,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Colours where the terminal has them
+    #[default]
+    Color,
+    /// Plain text
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// How much the log says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Verbosity {
+    /// Nothing but the final error
+    Panic,
+    /// As panic
+    Fatal,
+    /// Errors
+    Error,
+    /// Errors and warnings
+    Warn,
+    /// A line for every step
+    #[default]
+    Info,
+    /// What the builder does inside
+    Debug,
+    /// Everything
+    Trace,
+}
+
+/// How changes are told apart after a RUN.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum SnapshotModeFlag {
+    /// Exact
+    #[default]
+    Full,
+    /// Exact, as full
+    Redo,
+    /// By modification time only
+    Time,
+}
+
+/// The compression of new layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CompressionFlag {
+    /// gzip (RFC 1952)
+    Gzip,
+    /// Zstandard (RFC 8878)
+    Zstd,
+}
+
+/// The flags of `longshore build`.
+#[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch that is typed"
+)]
+pub struct BuildArgs {
+    /// The Dockerfile: a path, looked up in the working directory first, then in the context
+    #[arg(
+        short = 'f',
+        long,
+        value_name = "PATH",
+        default_value = "Dockerfile",
+        help_heading = "Input"
+    )]
+    pub dockerfile: PathBuf,
+    /// The build context: a directory, `dir://DIR`, `tar://FILE` or `tar://stdin` [default: .; as executor: /workspace]
+    #[arg(short = 'c', long, value_name = "URL", help_heading = "Input")]
+    pub context: Option<String>,
+    /// The directory of the context to use as its root
+    #[arg(long, value_name = "PATH", help_heading = "Input")]
+    pub context_sub_path: Option<PathBuf>,
+    /// A build argument; NAME alone takes its value from the environment
+    #[arg(long, value_name = "NAME[=VALUE]", help_heading = "Input")]
+    pub build_arg: Vec<String>,
+    /// The stage to build [default: the last]
+    #[arg(long, value_name = "STAGE", help_heading = "Input")]
+    pub target: Option<String>,
+    /// The platform to build for, os/architecture[/variant] [default: this machine's]
+    #[arg(
+        long,
+        visible_alias = "platform",
+        alias = "customPlatform",
+        value_name = "PLATFORM",
+        help_heading = "Input"
+    )]
+    pub custom_platform: Option<String>,
+    /// The directory to build in, as a positional argument in docker's manner
+    #[arg(
+        value_name = "CONTEXT",
+        conflicts_with = "context",
+        help_heading = "Input"
+    )]
+    pub context_directory: Option<String>,
+
+    /// An image reference to push to; may be repeated
+    #[arg(
+        short = 'd',
+        long,
+        visible_alias = "tag",
+        short_alias = 't',
+        value_name = "REFERENCE",
+        help_heading = "Output"
+    )]
+    pub destination: Vec<String>,
+    /// Do not push the image
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = "Output")]
+    pub no_push: Option<bool>,
+    /// Write a tar that `docker load` reads
+    #[arg(long, alias = "tarPath", value_name = "FILE", help_heading = "Output")]
+    pub tar_path: Option<PathBuf>,
+    /// Write an OCI image layout
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub oci_layout_path: Option<PathBuf>,
+    /// Write the image's digest to a file
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub digest_file: Option<PathBuf>,
+    /// Write name@digest of every destination to a file
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub image_name_with_digest_file: Option<PathBuf>,
+    /// Write name:tag@digest of every destination to a file
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub image_name_tag_with_digest_file: Option<PathBuf>,
+    /// Write digests, names and descriptor as JSON to a file
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub metadata_file: Option<PathBuf>,
+    /// A label of the image; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", help_heading = "Output")]
+    pub label: Vec<String>,
+    /// The compression of new layers [default: gzip]
+    #[arg(long, value_enum, value_name = "KIND", help_heading = "Output")]
+    pub compression: Option<CompressionFlag>,
+    /// The level of compression: gzip 1 to 9, zstd 1 to 22 [default: gzip 6, zstd 3]
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        allow_negative_numbers = true,
+        help_heading = "Output"
+    )]
+    pub compression_level: Option<i32>,
+    /// One layer for each stage instead of one for each step
+    #[arg(long, action = ArgAction::SetTrue, help_heading = "Output")]
+    pub single_snapshot: bool,
+
+    /// Push over plain HTTP
+    #[arg(long, action = ArgAction::SetTrue, help_heading = "Registries")]
+    pub insecure: bool,
+    /// Pull over plain HTTP
+    #[arg(long, action = ArgAction::SetTrue, help_heading = "Registries")]
+    pub insecure_pull: bool,
+    /// A registry to speak plain HTTP with; may be repeated
+    #[arg(long, value_name = "HOST", help_heading = "Registries")]
+    pub insecure_registry: Vec<String>,
+    /// Do not verify certificates when pushing or pulling
+    #[arg(long, action = ArgAction::SetTrue, help_heading = "Registries")]
+    pub skip_tls_verify: bool,
+    /// Do not verify certificates when pulling
+    #[arg(long, action = ArgAction::SetTrue, help_heading = "Registries")]
+    pub skip_tls_verify_pull: bool,
+    /// A registry whose certificate is not verified; may be repeated
+    #[arg(long, value_name = "HOST", help_heading = "Registries")]
+    pub skip_tls_verify_registry: Vec<String>,
+    /// A certificate authority (PEM) to trust for one registry; may be repeated
+    #[arg(long, value_name = "HOST=FILE", help_heading = "Registries")]
+    pub registry_certificate: Vec<String>,
+    /// How often a failed push is tried again as a whole [each request has its own retries]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        help_heading = "Registries"
+    )]
+    pub push_retry: u32,
+    /// How often a failed download of a base image is tried again as a whole
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        help_heading = "Registries"
+    )]
+    pub image_download_retry: u32,
+    /// Do not check before the build whether the destinations accept a push
+    #[arg(long, action = ArgAction::SetTrue, help_heading = "Registries")]
+    pub skip_push_permission_check: bool,
+
+    /// How RUN steps are isolated
+    #[arg(long, value_enum, value_name = "KIND", help_heading = "Build")]
+    pub isolation: Option<IsolationFlag>,
+    /// Build in place although this is not longshore's own image
+    #[arg(long, action = ArgAction::SetTrue, help_heading = "Build")]
+    pub force: bool,
+    /// Where layers and work directories are kept
+    #[arg(
+        long,
+        visible_alias = "kaniko-dir",
+        value_name = "DIR",
+        help_heading = "Build"
+    )]
+    pub state_dir: Option<PathBuf>,
+    /// How changes are told apart after a RUN
+    #[arg(
+        long,
+        alias = "snapshotMode",
+        value_enum,
+        value_name = "MODE",
+        help_heading = "Build"
+    )]
+    pub snapshot_mode: Option<SnapshotModeFlag>,
+    /// A path that never gets into a layer; may be repeated
+    #[arg(long, value_name = "PATH", help_heading = "Build")]
+    pub ignore_path: Vec<String>,
+    /// Accepted: unused stages are always skipped
+    #[arg(long, action = ArgAction::SetTrue, help_heading = "Build")]
+    pub skip_unused_stages: bool,
+    /// Accepted: cleaning up is what longshore always does
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = "Build")]
+    pub cleanup: Option<bool>,
+    /// The number of threads for compression and scans [default: the processors there are]
+    #[arg(long, value_name = "N", help_heading = "Build")]
+    pub jobs: Option<usize>,
+
+    /// The flags of the log.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// The flags of the log.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct LogArgs {
+    /// How much the log says
+    #[arg(
+        short = 'v',
+        long,
+        value_enum,
+        value_name = "LEVEL",
+        help_heading = "Log"
+    )]
+    pub verbosity: Option<Verbosity>,
+    /// How the log is written
+    #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Log")]
+    pub log_format: Option<LogFormat>,
+    /// Put the time before every line
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = "Log")]
+    pub log_timestamp: Option<bool>,
+}
+
+/// The flags of `longshore doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Where layers and work directories would be kept
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+}
+
+/// Flags of kaniko that are known and not supported, with what to do instead.
+pub const UNSUPPORTED: &[(&str, &str)] = &[
+    (
+        "cache",
+        "layer caching is not supported yet: remove --cache",
+    ),
+    (
+        "cache-repo",
+        "layer caching is not supported yet: remove --cache-repo",
+    ),
+    (
+        "cache-dir",
+        "layer caching is not supported yet: remove --cache-dir",
+    ),
+    (
+        "cache-copy-layers",
+        "layer caching is not supported yet: remove --cache-copy-layers",
+    ),
+    (
+        "cache-run-layers",
+        "layer caching is not supported yet: remove --cache-run-layers",
+    ),
+    (
+        "cache-ttl",
+        "layer caching is not supported yet: remove --cache-ttl",
+    ),
+    (
+        "no-push-cache",
+        "layer caching is not supported yet: remove --no-push-cache",
+    ),
+    (
+        "compressed-caching",
+        "layers are streamed and never kept in memory: remove --compressed-caching",
+    ),
+    (
+        "reproducible",
+        "it is not supported yet: remove --reproducible",
+    ),
+    ("registry-map", "registry maps are not supported yet"),
+    ("registry-mirror", "registry mirrors are not supported yet"),
+    (
+        "skip-default-registry-fallback",
+        "registry mirrors are not supported yet",
+    ),
+    (
+        "registry-client-cert",
+        "client certificates are not supported yet",
+    ),
+    (
+        "push-ignore-immutable-tag-errors",
+        "it is not supported yet",
+    ),
+    (
+        "credential-helpers",
+        "built-in cloud credentials are not supported yet: use config.json",
+    ),
+    (
+        "git",
+        "git contexts are not supported yet: check out the repository and pass the directory",
+    ),
+    (
+        "bucket",
+        "bucket contexts are not supported yet: download the archive and pass tar://FILE",
+    ),
+    ("secret", "RUN --mount is not supported yet"),
+    ("annotation", "annotations are not supported yet"),
+    (
+        "image-format",
+        "images are always written with OCI media types: remove --image-format",
+    ),
+    (
+        "use-new-run",
+        "snapshots are exact in every mode: remove --use-new-run",
+    ),
+    (
+        "force-build-metadata",
+        "metadata is always computed: remove --force-build-metadata",
+    ),
+    (
+        "ignore-var-run",
+        "mounted paths never get into a layer and others are kept: use --ignore-path=/var/run to leave it out",
+    ),
+    (
+        "whitelist-var-run",
+        "mounted paths never get into a layer and others are kept: use --ignore-path=/var/run to leave it out",
+    ),
+    (
+        "image-fs-extract-retry",
+        "downloads are retried by themselves: use --image-download-retry",
+    ),
+    ("materialize", "it is not supported yet"),
+    (
+        "preserve-context",
+        "the file system is always put back: remove --preserve-context",
+    ),
+    (
+        "pre-cleanup",
+        "every build starts clean: remove --pre-cleanup",
+    ),
+    ("dryrun", "it is not supported yet"),
+];
+
+/// What to do instead of the unsupported flag that `argument` is, if it is one.
+pub fn unsupported(argument: &str) -> Option<(&'static str, &'static str)> {
+    let name = argument.strip_prefix("--")?;
+    let name = name.split_once('=').map_or(name, |(name, _)| name);
+    UNSUPPORTED.iter().copied().find(|(flag, _)| *flag == name)
+}

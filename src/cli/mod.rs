@@ -1,0 +1,377 @@
+//! What the user typed, to what the engine is asked; events and errors, to the terminal.
+//!
+//! Only this room prints, reads argv and the environment, and decides exit codes. The order at the process edge matters:
+//! arguments are parsed first (help needs no isolation); then the environment is carried over into memory that `/proc`
+//! does not show; then the isolation is entered, while there is one thread; only then are credentials read.
+
+mod diagnostic;
+mod doctor;
+mod env;
+mod flags;
+mod render;
+mod resolve;
+mod summary;
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::{CommandFactory, FromArgMatches};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::build::{self, BuildError, Events, Services};
+use crate::sandbox::{self, Cancel, Choice, EnterOptions, SandboxError, scrub};
+
+use env::Env;
+use flags::{BuildArgs, Command, Executor, IsolationFlag, LogArgs, LogFormat, Program, Verbosity};
+use render::{Renderer, Style};
+use resolve::Surroundings;
+
+/// More threads than this do nothing for a few transfers.
+const NETWORK_THREADS_MAX: usize = 4;
+/// The exit code for what was typed wrongly.
+const USAGE: u8 = 2;
+
+/// What was typed, or set in the environment, and cannot be.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UsageError {
+    /// A flag's value.
+    #[error("{flag}: {reason}")]
+    Flag {
+        /// The flag.
+        flag: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A variable's value.
+    #[error("{name}=\"{}\" in the environment is not {expected}", value.escape_debug())]
+    Variable {
+        /// The variable.
+        name: &'static str,
+        /// What it is set to.
+        value: String,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// Credentials that cannot be read.
+    #[error(transparent)]
+    Credentials(crate::auth::Error),
+    /// Nowhere to keep layers.
+    #[error(
+        "there is no place for layers and work directories: set --state-dir, LONGSHORE_STATE_DIR or HOME"
+    )]
+    NoStateDir,
+}
+
+impl UsageError {
+    fn flag(flag: &'static str, reason: impl std::fmt::Display) -> Self {
+        Self::Flag {
+            flag,
+            reason: reason.to_string(),
+        }
+    }
+
+    fn variable(name: &'static str, value: &str, expected: &'static str) -> Self {
+        Self::Variable {
+            name,
+            value: value.to_owned(),
+            expected,
+        }
+    }
+}
+
+/// Runs the program with these arguments (the first is its name) and returns its exit code.
+pub fn run(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> u8 {
+    // Until the isolation is entered there may be one thread only.
+    let parsed = match parse(arguments) {
+        Ok(parsed) => parsed,
+        Err(code) => return code,
+    };
+    match parsed {
+        Parsed::Version => {
+            print_line(concat!("longshore ", env!("CARGO_PKG_VERSION")));
+            0
+        }
+        Parsed::Doctor(args) => doctor::doctor(&args, &Env::new(environment)),
+        Parsed::Build { args, is_executor } => {
+            let carried = match scrub::take_environment(&environment) {
+                Ok(Some(carried)) => carried,
+                Ok(None) => {
+                    let Err(error) = scrub::reexec_with_clean_environment(arguments, &environment);
+                    return report_plain(&error);
+                }
+                Err(error) => return report_plain(&error),
+            };
+            build_command(&args, is_executor, Env::new(carried))
+        }
+    }
+}
+
+enum Parsed {
+    Build {
+        args: Box<BuildArgs>,
+        is_executor: bool,
+    },
+    Doctor(flags::DoctorArgs),
+    Version,
+}
+
+fn parse(arguments: &[OsString]) -> Result<Parsed, u8> {
+    let name = arguments
+        .first()
+        .map(Path::new)
+        .and_then(Path::file_name)
+        .unwrap_or_default();
+    for argument in arguments
+        .iter()
+        .skip(1)
+        .filter_map(|argument| argument.to_str())
+    {
+        if argument == "--" {
+            break;
+        }
+        if let Some((flag, instead)) = flags::unsupported(argument) {
+            print_error(&diagnostic::plain(
+                &format!("--{flag} is not supported"),
+                Some(instead),
+                false,
+            ));
+            return Err(USAGE);
+        }
+    }
+    // By kaniko's name the build's flags stand at the top level; the subcommands are there too.
+    let is_subcommand = |word: &OsString| Program::command().get_subcommands().any(|known| word == known.get_name());
+    let is_executor = name == "executor" && !arguments.get(1).is_some_and(is_subcommand);
+    let fail = |error: clap::Error| {
+        let code = if error.use_stderr() { USAGE } else { 0 };
+        // Whoever closed the pipe has seen enough.
+        let _ = error.print();
+        code
+    };
+    if is_executor {
+        let matches = Executor::command()
+            .try_get_matches_from(arguments)
+            .map_err(fail)?;
+        let parsed = Executor::from_arg_matches(&matches).map_err(fail)?;
+        return Ok(Parsed::Build {
+            args: Box::new(parsed.build),
+            is_executor,
+        });
+    }
+    let command = Program::command().after_help(help_of_variables());
+    let matches = command.try_get_matches_from(arguments).map_err(fail)?;
+    Ok(
+        match Program::from_arg_matches(&matches).map_err(fail)?.command {
+            Command::Build(args) => Parsed::Build { args, is_executor },
+            Command::Doctor(args) => Parsed::Doctor(args),
+            Command::Version => Parsed::Version,
+        },
+    )
+}
+
+fn help_of_variables() -> String {
+    let mut text = "Environment:\n".to_owned();
+    for (names, meaning) in env::VARIABLES {
+        let _ = writeln!(text, "  {names}\n          {meaning}");
+    }
+    text
+}
+
+fn build_command(args: &BuildArgs, is_executor: bool, env: Env) -> u8 {
+    let style = match style(args.log, &env) {
+        Ok(style) => style,
+        Err(error) => return report_usage(&error),
+    };
+    let renderer = Arc::new(Renderer::new(style));
+    match build_with(args, is_executor, env, &renderer) {
+        Ok(()) => 0,
+        Err(Failure::Usage(error)) => {
+            renderer.error(&diagnostic::plain(
+                &diagnostic::chain(&error),
+                None,
+                style.has_color,
+            ));
+            USAGE
+        }
+        Err(Failure::Isolation(error)) => {
+            let hint = "`longshore doctor` tells what this machine allows";
+            renderer.error(&diagnostic::plain(
+                &diagnostic::chain(&error),
+                Some(hint),
+                style.has_color,
+            ));
+            1
+        }
+        Err(Failure::Build(error)) => {
+            renderer.error(&diagnostic::render(
+                &error,
+                renderer.source().as_ref(),
+                style.has_color,
+            ));
+            error.exit_code()
+        }
+    }
+}
+
+enum Failure {
+    Usage(UsageError),
+    Isolation(SandboxError),
+    Build(Box<BuildError>),
+}
+
+impl From<UsageError> for Failure {
+    fn from(error: UsageError) -> Self {
+        Self::Usage(error)
+    }
+}
+
+impl From<SandboxError> for Failure {
+    fn from(error: SandboxError) -> Self {
+        Self::Isolation(error)
+    }
+}
+
+fn build_with(
+    args: &BuildArgs,
+    is_executor: bool,
+    env: Env,
+    renderer: &Arc<Renderer>,
+) -> Result<(), Failure> {
+    let options = EnterOptions {
+        choice: choice(args.isolation, &env)?,
+        state_dir: resolve::state_dir(args.state_dir.as_deref(), &env)?,
+        force: args.force,
+    };
+    let executor = sandbox::enter(&options)?;
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let around = Surroundings {
+        env,
+        is_executor,
+        now: i64::try_from(since_epoch.as_secs()).unwrap_or_default(),
+        seed: u64::from(since_epoch.subsec_nanos()) ^ u64::from(std::process::id()) << 32,
+        processors: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+    };
+    let request = resolve::resolve(args, &around)?;
+    let cancel = Cancel::new()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(around.processors.min(NETWORK_THREADS_MAX))
+        .enable_all()
+        .build()
+        .map_err(|source| SandboxError::System {
+            action: "start the network's threads",
+            source,
+        })?;
+    let services = Services {
+        events: Arc::clone(renderer) as Arc<dyn Events>,
+        runtime: runtime.handle().clone(),
+        cancel,
+        token: CancellationToken::new(),
+    };
+    runtime.spawn(signals(services.cancel.clone(), services.token.clone()));
+    let outcome = build::run(&request, executor, &services)
+        .map_err(|error| Failure::Build(Box::new(error)))?;
+    // Nothing is on the way any more that anybody waits for.
+    runtime.shutdown_background();
+    summary::print(&request, &outcome, renderer);
+    Ok(())
+}
+
+/// Waits for signals: the first calls the build off in order, the second ends the program at once. What an in-place build
+/// had set aside then is put back by the next start.
+async fn signals(cancel: Cancel, token: CancellationToken) {
+    let kinds = [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+    ];
+    let Ok(mut streams) = kinds.map(signal).into_iter().collect::<Result<Vec<_>, _>>() else {
+        return;
+    };
+    for is_first in [true, false] {
+        let waits: Vec<_> = streams
+            .iter_mut()
+            .map(|stream| Box::pin(stream.recv()))
+            .collect();
+        futures_util::future::select_all(waits).await;
+        if is_first {
+            token.cancel();
+            cancel.cancel();
+        }
+    }
+    #[expect(clippy::exit, reason = "a second signal means: at once")]
+    std::process::exit(130);
+}
+
+fn choice(flag: Option<IsolationFlag>, env: &Env) -> Result<Choice, UsageError> {
+    let flag = match (flag, env.text("LONGSHORE_ISOLATION")) {
+        (Some(flag), _) => flag,
+        (None, Some(text)) => {
+            from_variable("LONGSHORE_ISOLATION", text, "auto, namespace or inplace")?
+        }
+        (None, None) => IsolationFlag::Auto,
+    };
+    Ok(match flag {
+        IsolationFlag::Auto => Choice::Auto,
+        IsolationFlag::Namespace => Choice::Namespace,
+        IsolationFlag::Inplace => Choice::Inplace,
+    })
+}
+
+fn from_variable<T: clap::ValueEnum>(
+    name: &'static str,
+    text: &str,
+    expected: &'static str,
+) -> Result<T, UsageError> {
+    T::from_str(text, true).map_err(|_| UsageError::variable(name, text, expected))
+}
+
+fn style(args: LogArgs, env: &Env) -> Result<Style, UsageError> {
+    let format = match (args.log_format, env.text("LONGSHORE_LOG_FORMAT")) {
+        (Some(format), _) => format,
+        (None, Some(text)) => from_variable("LONGSHORE_LOG_FORMAT", text, "color, text or json")?,
+        (None, None) => LogFormat::Color,
+    };
+    let verbosity = match (args.verbosity, env.text("LONGSHORE_VERBOSITY")) {
+        (Some(verbosity), _) => verbosity,
+        (None, Some(text)) => {
+            from_variable("LONGSHORE_VERBOSITY", text, "a level from panic to trace")?
+        }
+        (None, None) => Verbosity::Info,
+    };
+    let is_terminal = std::io::stderr().is_terminal();
+    Ok(Style {
+        format,
+        has_color: format == LogFormat::Color && is_terminal && env.os("NO_COLOR").is_none(),
+        has_timestamp: args.log_timestamp.unwrap_or(false),
+        verbosity,
+        is_terminal,
+    })
+}
+
+fn report_usage(error: &UsageError) -> u8 {
+    print_error(&diagnostic::plain(&diagnostic::chain(error), None, false));
+    USAGE
+}
+
+fn report_plain(error: &SandboxError) -> u8 {
+    print_error(&diagnostic::plain(&diagnostic::chain(error), None, false));
+    1
+}
+
+/// Prints a line of data.
+fn print_line(text: &str) {
+    // A reader that went away has all it wanted.
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+/// Prints a line of talk.
+fn print_error(text: &str) {
+    // There is nobody else to tell.
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}

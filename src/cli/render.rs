@@ -1,0 +1,410 @@
+//! Events to lines on standard error.
+//!
+//! One line for each step with its time; a RUN also gets a line when it begins, since its output follows. Meaning is
+//! never only in a colour. A log that nobody reads any more (a closed pipe) does not stop a build.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Value, json};
+
+use crate::build::{Direction, Event, Events, StepResult, Stream};
+use crate::dockerfile::Span;
+use crate::oci::Digest;
+
+use super::diagnostic::SourceText;
+use super::flags::{LogFormat, Verbosity};
+
+/// How the log looks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Style {
+    /// The form of lines.
+    pub(super) format: LogFormat,
+    /// Whether colours are used.
+    pub(super) has_color: bool,
+    /// Whether a line begins with the time.
+    pub(super) has_timestamp: bool,
+    /// How much is said.
+    pub(super) verbosity: Verbosity,
+    /// Whether standard error is a terminal.
+    pub(super) is_terminal: bool,
+}
+
+/// Writes the log.
+#[derive(Debug)]
+pub(super) struct Renderer {
+    style: Style,
+    started: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    source: Option<SourceText>,
+    display: HashMap<String, String>,
+    transfers: HashMap<(Direction, Digest), (u64, u64)>,
+    pushed_bytes: u64,
+    bar: Option<ProgressBar>,
+    /// Whether the last piece of a RUN's output ended in the middle of a line.
+    is_mid_line: bool,
+    /// A RUN's output that is not a whole line yet (JSON only).
+    partial: HashMap<bool, Vec<u8>>,
+}
+
+/// The longest part of a line that a JSON log keeps back until the line ends, in bytes.
+const PARTIAL_MAX: usize = 64 * 1024;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+impl Renderer {
+    pub(super) fn new(style: Style) -> Self {
+        Self {
+            style,
+            started: Instant::now(),
+            state: Mutex::default(),
+        }
+    }
+
+    /// The Dockerfile's text, if it was read.
+    pub(super) fn source(&self) -> Option<SourceText> {
+        self.lock().source.clone()
+    }
+
+    /// Bytes that went to registries.
+    pub(super) fn pushed_bytes(&self) -> u64 {
+        self.lock().pushed_bytes
+    }
+
+    /// Writes a line that is not an event of the engine.
+    pub(super) fn info(&self, message: &str) {
+        self.line(&mut self.lock(), Level::Info, message, json!({}));
+    }
+
+    /// Writes the final error, already laid out.
+    pub(super) fn error(&self, text: &str) {
+        let mut state = self.lock();
+        if self.style.format == LogFormat::Json {
+            self.line(&mut state, Level::Error, text, json!({}));
+        } else {
+            self.end_partial_line(&mut state);
+            write_out(&state, text.as_bytes());
+            write_out(&state, b"\n");
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shows(&self, level: Level) -> bool {
+        match level {
+            Level::Error => true,
+            Level::Warn => self.style.verbosity >= Verbosity::Warn,
+            Level::Info => self.style.verbosity >= Verbosity::Info,
+            Level::Debug => self.style.verbosity >= Verbosity::Debug,
+        }
+    }
+
+    fn line(&self, state: &mut State, level: Level, message: &str, fields: Value) {
+        if !self.shows(level) {
+            return;
+        }
+        self.end_partial_line(state);
+        let text = match self.style.format {
+            LogFormat::Json => json_line(level, message, fields),
+            LogFormat::Text | LogFormat::Color => self.text_line(level, message),
+        };
+        write_out(state, text.as_bytes());
+    }
+
+    fn text_line(&self, level: Level, message: &str) -> String {
+        let time = if self.style.has_timestamp {
+            format!("{} ", jiff::Timestamp::now())
+        } else {
+            String::new()
+        };
+        let (label, color) = match level {
+            Level::Error => ("error: ", "\x1b[1;31m"),
+            Level::Warn => ("warning: ", "\x1b[1;33m"),
+            Level::Info => ("", ""),
+            Level::Debug => ("debug: ", "\x1b[2m"),
+        };
+        if self.style.has_color && !color.is_empty() {
+            format!("{time}{color}{label}\x1b[0m{message}\n")
+        } else {
+            format!("{time}{label}{message}\n")
+        }
+    }
+
+    fn end_partial_line(&self, state: &mut State) {
+        if state.is_mid_line {
+            state.is_mid_line = false;
+            write_out(state, b"\n");
+        }
+        if self.style.format == LogFormat::Json {
+            for is_error in [false, true] {
+                if let Some(rest) = state
+                    .partial
+                    .remove(&is_error)
+                    .filter(|rest| !rest.is_empty())
+                {
+                    write_out(state, output_line(is_error, &rest).as_bytes());
+                }
+            }
+        }
+    }
+
+    fn output(&self, state: &mut State, stream: Stream, bytes: &[u8]) {
+        if !self.shows(Level::Info) {
+            return;
+        }
+        if self.style.format != LogFormat::Json {
+            write_out(state, bytes);
+            state.is_mid_line = !bytes.ends_with(b"\n");
+            return;
+        }
+        let is_error = stream == Stream::Stderr;
+        let mut rest = state.partial.remove(&is_error).unwrap_or_default();
+        rest.extend_from_slice(bytes);
+        while let Some(at) = rest.iter().position(|b| *b == b'\n') {
+            let line: Vec<u8> = rest.drain(..=at).collect();
+            write_out(state, output_line(is_error, &line[..at]).as_bytes());
+        }
+        if rest.len() > PARTIAL_MAX {
+            write_out(state, output_line(is_error, &rest).as_bytes());
+            rest.clear();
+        }
+        state.partial.insert(is_error, rest);
+    }
+
+    fn transfer(
+        &self,
+        state: &mut State,
+        direction: Direction,
+        digest: Digest,
+        done: u64,
+        total: u64,
+    ) {
+        if !self.style.is_terminal
+            || self.style.format == LogFormat::Json
+            || !self.shows(Level::Info)
+        {
+            return;
+        }
+        state.transfers.insert((direction, digest), (done, total));
+        let (done, total) = state
+            .transfers
+            .values()
+            .fold((0, 0), |(done, total), one| (done + one.0, total + one.1));
+        let bar = state.bar.get_or_insert_with(|| {
+            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+            if let Ok(style) = ProgressStyle::with_template(
+                "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}",
+            ) {
+                bar.set_style(style.progress_chars("=> "));
+            }
+            bar
+        });
+        bar.set_message(match direction {
+            Direction::Pull => "pulling",
+            Direction::Push => "pushing",
+        });
+        bar.set_length(total);
+        bar.set_position(done);
+        if done >= total {
+            bar.finish_and_clear();
+            state.bar = None;
+            state.transfers.clear();
+        }
+    }
+
+    fn step_line(
+        &self,
+        state: &State,
+        stage: &str,
+        number: usize,
+        of: usize,
+        display: &str,
+        rest: &str,
+    ) -> String {
+        let _ = state;
+        let head = format!("[{stage} {number}/{of}]");
+        if self.style.has_color {
+            format!("\x1b[1m{head}\x1b[0m {display}{rest}")
+        } else {
+            format!("{head} {display}{rest}")
+        }
+    }
+}
+
+impl Events for Renderer {
+    fn send(&self, event: Event) {
+        let mut state = self.lock();
+        let state = &mut *state;
+        match event {
+            Event::Isolation(text) => {
+                self.line(state, Level::Info, &format!("isolation: {text}"), json!({"isolation": text}));
+            }
+            Event::ContextReady { source } => {
+                self.line(state, Level::Info, &format!("context: {source}"), json!({"context": source}));
+            }
+            Event::DockerfileRead { name, text } => state.source = Some(SourceText { name, text }),
+            Event::ImageResolved { reference, digest, platform, layers } => self.line(
+                state,
+                Level::Info,
+                &format!("image {reference} is {digest} ({platform}, {layers} layers)"),
+                json!({"image": reference.to_string(), "digest": digest.as_str(), "platform": platform.to_string()}),
+            ),
+            Event::StageStarted { name, number, of, span } => {
+                let line = state.source.as_ref().map_or(0, |source| source.line(span));
+                self.line(
+                    state,
+                    Level::Debug,
+                    &format!("stage {name} ({number} of {of}), line {line}"),
+                    json!({"stage": name, "number": number, "of": of, "line": line}),
+                );
+            }
+            Event::LayerUnpacked { digest, is_reused, took } => {
+                let how = if is_reused { "reused".to_owned() } else { format!("unpacked in {}", seconds(took)) };
+                self.line(
+                    state,
+                    Level::Info,
+                    &format!("layer {} {how}", digest.short()),
+                    json!({"layer": digest.as_str(), "reused": is_reused, "seconds": took.as_secs_f64()}),
+                );
+            }
+            Event::StepStarted { stage, number, of, display } => {
+                if display.get(..4).is_some_and(|word| word.eq_ignore_ascii_case("RUN ")) {
+                    let text = self.step_line(state, &stage, number, of, &display, "");
+                    self.line(state, Level::Info, &text, json!({"stage": stage, "step": number, "of": of}));
+                }
+                state.display.insert(format!("{stage}/{number}"), display);
+            }
+            Event::StepOutput { stream, bytes } => self.output(state, stream, &bytes),
+            Event::StepFinished { stage, number, of, result, took } => {
+                let display = state.display.remove(&format!("{stage}/{number}")).unwrap_or_default();
+                let (made, fields) = match &result {
+                    StepResult::Metadata => (String::new(), json!({})),
+                    StepResult::Deferred => (", in the stage's one layer".to_owned(), json!({})),
+                    StepResult::Layer { digest, size, entries } => (
+                        format!(", layer {} of {}", digest.short(), bytes_text(*size)),
+                        json!({"layer": digest.as_str(), "size": size, "entries": entries}),
+                    ),
+                };
+                let mut fields = fields;
+                for (key, value) in
+                    [("stage", json!(stage)), ("step", json!(number)), ("of", json!(of)), ("seconds", json!(took.as_secs_f64()))]
+                {
+                    fields[key] = value;
+                }
+                let rest = format!(" ({}{made})", seconds(took));
+                let text = self.step_line(state, &stage, number, of, &display, &rest);
+                self.line(state, Level::Info, &text, fields);
+            }
+            Event::Transfer { direction, digest, done, total } => {
+                self.transfer(state, direction, digest, done, total);
+            }
+            Event::BlobPushed { repository, digest, bytes } => {
+                state.pushed_bytes += bytes;
+                let how = if bytes == 0 { "was there".to_owned() } else { format!("{} pushed", bytes_text(bytes)) };
+                self.line(
+                    state,
+                    Level::Debug,
+                    &format!("blob {} of {repository}: {how}", digest.short()),
+                    json!({"blob": digest.as_str(), "repository": repository, "bytes": bytes}),
+                );
+            }
+            Event::Pushed { reference, digest } => self.line(
+                state,
+                Level::Info,
+                &format!("Pushed {reference}@{digest}"),
+                json!({"pushed": reference.to_string(), "digest": digest.as_str()}),
+            ),
+            Event::Written { what, path } => self.line(
+                state,
+                Level::Info,
+                &format!("wrote {what} {}", path.display()),
+                json!({"wrote": what, "path": path.display().to_string()}),
+            ),
+            Event::Warning { message, span } => {
+                let place = place(state, span);
+                self.line(state, Level::Warn, &format!("{message}{place}"), json!({}));
+            }
+        }
+    }
+}
+
+fn place(state: &State, span: Option<Span>) -> String {
+    match (span, &state.source) {
+        (Some(span), Some(source)) => format!(" ({}:{})", source.name, source.line(span)),
+        _ => String::new(),
+    }
+}
+
+fn write_out(state: &State, bytes: &[u8]) {
+    let write = || {
+        // A reader that went away is no reason to fail a build.
+        let _ = std::io::stderr().lock().write_all(bytes);
+    };
+    match &state.bar {
+        Some(bar) => bar.suspend(write),
+        None => write(),
+    }
+}
+
+fn json_line(level: Level, message: &str, fields: Value) -> String {
+    let level = match level {
+        Level::Error => "error",
+        Level::Warn => "warning",
+        Level::Info => "info",
+        Level::Debug => "debug",
+    };
+    let mut line =
+        json!({"level": level, "msg": message, "time": jiff::Timestamp::now().to_string()});
+    if let (Some(line), Value::Object(fields)) = (line.as_object_mut(), fields) {
+        line.extend(fields);
+    }
+    format!("{line}\n")
+}
+
+fn output_line(is_error: bool, bytes: &[u8]) -> String {
+    let stream = if is_error { "stderr" } else { "stdout" };
+    json_line(
+        Level::Info,
+        &String::from_utf8_lossy(bytes),
+        json!({ "stream": stream }),
+    )
+}
+
+/// A duration for people: `0.3s`, `75.0s`.
+pub(super) fn seconds(took: Duration) -> String {
+    format!("{:.1}s", took.as_secs_f64())
+}
+
+/// A size for people, in powers of 1000.
+pub(super) fn bytes_text(bytes: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+    let (value, unit) = match bytes {
+        0..=999 => return format!("{bytes} B"),
+        1_000..=999_999 => (bytes as f64 / 1e3, "kB"),
+        1_000_000..=999_999_999 => (bytes as f64 / 1e6, "MB"),
+        _ => (bytes as f64 / 1e9, "GB"),
+    };
+    format!("{value:.1} {unit}")
+}
+
+impl Renderer {
+    /// How long the program runs already.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+}

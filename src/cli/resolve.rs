@@ -1,0 +1,448 @@
+//! What was typed and the environment, to what the engine is asked to do.
+//!
+//! Flags win over `LONGSHORE_*`, that over `KANIKO_*`, that over the built-in. Everything is checked here, before the
+//! build begins: a wrong reference must not cost an hour.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::auth::{ConfigSource, DockerConfig, HelperOptions};
+use crate::build::{LayerOptions, Outputs, Request, SnapshotOptions};
+use crate::context::Source;
+use crate::http::{HttpConfig, Proxies, Secret};
+use crate::oci::{Compression, Platform, Reference};
+use crate::registry::RegistryOptions;
+
+use super::UsageError;
+use super::env::Env;
+use super::flags::{BuildArgs, CompressionFlag, SnapshotModeFlag};
+
+/// The directory of our own image in which the state is, a volume.
+const IMAGE_STATE: &str = "/longshore/state";
+/// The file that only our own image has.
+pub(super) const IMAGE_MARKER: &str = "/longshore/image-marker";
+/// Where the state is for root elsewhere.
+const ROOT_STATE: &str = "/var/lib/longshore";
+/// How long a credential helper may take.
+const HELPER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the process edge knows and the engine does not look up.
+#[derive(Debug)]
+pub(super) struct Surroundings {
+    /// The environment.
+    pub(super) env: Env,
+    /// Whether the program was called by kaniko's name.
+    pub(super) is_executor: bool,
+    /// Seconds since 1970.
+    pub(super) now: i64,
+    /// A number that differs between processes.
+    pub(super) seed: u64,
+    /// How many processors there are.
+    pub(super) processors: usize,
+}
+
+/// Makes the request out of flags and environment.
+pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request, UsageError> {
+    let env = &around.env;
+    let registry = registry_options(args)?;
+    let http = http_config(env, &registry, around.seed)?;
+    let created = match env.text("SOURCE_DATE_EPOCH") {
+        Some(text) => text
+            .trim()
+            .parse()
+            .map_err(|_| UsageError::variable("SOURCE_DATE_EPOCH", text, "seconds since 1970"))?,
+        None => around.now,
+    };
+    let snapshot = SnapshotOptions {
+        by_time_only: args.snapshot_mode == Some(SnapshotModeFlag::Time),
+        ignored: args.ignore_path.clone(),
+    };
+    Ok(Request {
+        context: context(args, around)?,
+        context_sub_path: args.context_sub_path.clone(),
+        dockerfile: args.dockerfile.clone(),
+        build_args: build_args(args, env)?,
+        target: args.target.clone(),
+        platform: match &args.custom_platform {
+            Some(text) => text
+                .parse::<Platform>()
+                .map_err(|error| UsageError::flag("--custom-platform", error))?,
+            None => Platform::host(),
+        },
+        is_platform_explicit: args.custom_platform.is_some(),
+        labels: args
+            .label
+            .iter()
+            .map(|text| pair("--label", text))
+            .collect::<Result<_, _>>()?,
+        outputs: outputs(args, env)?,
+        layers: layer_options(args)?,
+        snapshot,
+        http,
+        registry,
+        keychain: Arc::new(keychain(env)?),
+        download_retries: args.image_download_retry,
+        push_retries: args.push_retry,
+        checks_push: !args.skip_push_permission_check,
+        state_dir: state_dir(args.state_dir.as_deref(), env)?,
+        hosts: std::fs::read_to_string("/etc/hosts").ok(),
+        resolv_conf: std::fs::read_to_string("/etc/resolv.conf").ok(),
+        created,
+        threads: args.jobs.unwrap_or(around.processors).max(1),
+    })
+}
+
+/// Where layers and work directories are kept.
+pub(super) fn state_dir(flag: Option<&Path>, env: &Env) -> Result<PathBuf, UsageError> {
+    if let Some(path) = flag {
+        return Ok(absolute(path));
+    }
+    if let Some(path) = env
+        .os("LONGSHORE_STATE_DIR")
+        .or_else(|| env.os("KANIKO_DIR"))
+    {
+        return Ok(absolute(Path::new(path)));
+    }
+    if Path::new(IMAGE_MARKER).exists() {
+        return Ok(IMAGE_STATE.into());
+    }
+    if rustix::process::geteuid().is_root() {
+        return Ok(ROOT_STATE.into());
+    }
+    if let Some(path) = env.os("XDG_STATE_HOME") {
+        return Ok(absolute(&Path::new(path).join("longshore")));
+    }
+    match env.os("HOME") {
+        Some(home) => Ok(absolute(&Path::new(home).join(".local/state/longshore"))),
+        None => Err(UsageError::NoStateDir),
+    }
+}
+
+/// A path that does not depend on the working directory any more.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn context(args: &BuildArgs, around: &Surroundings) -> Result<Source, UsageError> {
+    let text = match (&args.context, &args.context_directory) {
+        (Some(text), _) | (None, Some(text)) => text.as_str(),
+        (None, None) if around.is_executor => "/workspace",
+        (None, None) => ".",
+    };
+    let source = Source::parse(text).map_err(|error| UsageError::flag("--context", error))?;
+    Ok(match source {
+        Source::Directory(path) => Source::Directory(absolute(&path)),
+        Source::Archive(path) => Source::Archive(absolute(&path)),
+        Source::Stdin => Source::Stdin,
+    })
+}
+
+fn build_args(args: &BuildArgs, env: &Env) -> Result<Vec<(String, String)>, UsageError> {
+    args.build_arg
+        .iter()
+        .map(|text| match text.split_once('=') {
+            Some(("", _)) => Err(UsageError::flag(
+                "--build-arg",
+                format_args!("\"{text}\" has no name"),
+            )),
+            Some((name, value)) => Ok(Some((name.to_owned(), value.to_owned()))),
+            None => Ok(env.text(text).map(|value| (text.clone(), value.to_owned()))),
+        })
+        .filter_map(Result::transpose)
+        .collect()
+}
+
+fn pair(flag: &'static str, text: &str) -> Result<(String, String), UsageError> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        Some(_) | None => Err(UsageError::flag(
+            flag,
+            format_args!("\"{text}\" is not of the form NAME=VALUE"),
+        )),
+    }
+}
+
+fn outputs(args: &BuildArgs, env: &Env) -> Result<Outputs, UsageError> {
+    let destinations = args
+        .destination
+        .iter()
+        .map(|text| {
+            let reference: Reference = text
+                .parse()
+                .map_err(|error| UsageError::flag("--destination", error))?;
+            match reference.digest() {
+                Some(_) => Err(UsageError::flag(
+                    "--destination",
+                    format_args!("\"{text}\" has a digest: an image is pushed to a tag"),
+                )),
+                None => Ok(reference),
+            }
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let no_push = match args.no_push {
+        Some(no_push) => no_push,
+        None => match env.first(&["LONGSHORE_NO_PUSH", "KANIKO_NO_PUSH"]) {
+            Some(text) => parse_bool(text)
+                .ok_or_else(|| UsageError::variable("KANIKO_NO_PUSH", text, "true or false"))?,
+            None => false,
+        },
+    };
+    for (flag, file) in [
+        (
+            "--image-name-with-digest-file",
+            &args.image_name_with_digest_file,
+        ),
+        (
+            "--image-name-tag-with-digest-file",
+            &args.image_name_tag_with_digest_file,
+        ),
+    ] {
+        if file.is_some() && destinations.is_empty() {
+            return Err(UsageError::flag(flag, "needs a --destination to name"));
+        }
+    }
+    let mut outputs = Outputs {
+        pushes: !no_push && !destinations.is_empty(),
+        destinations,
+        tar_path: args.tar_path.as_deref().map(absolute),
+        oci_layout_path: args.oci_layout_path.as_deref().map(absolute),
+        digest_file: args.digest_file.as_deref().map(absolute),
+        image_name_with_digest_file: args.image_name_with_digest_file.as_deref().map(absolute),
+        image_name_tag_with_digest_file: args
+            .image_name_tag_with_digest_file
+            .as_deref()
+            .map(absolute),
+        metadata_file: args.metadata_file.as_deref().map(absolute),
+    };
+    let goes_nowhere = outputs.destinations.is_empty()
+        && outputs.tar_path.is_none()
+        && outputs.oci_layout_path.is_none()
+        && args.no_push.is_none();
+    if goes_nowhere {
+        outputs.oci_layout_path = Some(absolute(Path::new(DEFAULT_LAYOUT)));
+    }
+    Ok(outputs)
+}
+
+/// Where the image goes if nobody said.
+const DEFAULT_LAYOUT: &str = "image.oci";
+
+/// What Go's `ParseBool` takes, as kaniko does.
+fn parse_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+fn layer_options(args: &BuildArgs) -> Result<LayerOptions, UsageError> {
+    let compression = match args.compression {
+        Some(CompressionFlag::Gzip) | None => Compression::Gzip,
+        Some(CompressionFlag::Zstd) => Compression::Zstd,
+    };
+    let highest = match compression {
+        Compression::Zstd => 22,
+        Compression::Gzip | Compression::None => 9,
+    };
+    // kaniko's -1 means the default.
+    let level = args.compression_level.filter(|level| *level != -1);
+    if let Some(level) = level.filter(|level| !(1..=highest).contains(level)) {
+        return Err(UsageError::flag(
+            "--compression-level",
+            format_args!("{level} is not between 1 and {highest}"),
+        ));
+    }
+    Ok(LayerOptions {
+        compression,
+        level,
+        single: args.single_snapshot,
+    })
+}
+
+fn registry_options(args: &BuildArgs) -> Result<RegistryOptions, UsageError> {
+    let mut options = RegistryOptions {
+        insecure: args.insecure,
+        insecure_pull: args.insecure_pull,
+        insecure_registries: args.insecure_registry.iter().cloned().collect(),
+        skip_tls_verify: args.skip_tls_verify,
+        skip_tls_verify_pull: args.skip_tls_verify_pull,
+        skip_tls_verify_registries: args.skip_tls_verify_registry.iter().cloned().collect(),
+        ..RegistryOptions::default()
+    };
+    for text in &args.registry_certificate {
+        let (host, file) = pair("--registry-certificate", text)?;
+        let file = absolute(Path::new(&file));
+        if !file.is_file() {
+            return Err(UsageError::flag(
+                "--registry-certificate",
+                format_args!("{} is not a file", file.display()),
+            ));
+        }
+        options.certificates.entry(host).or_default().push(file);
+    }
+    Ok(options)
+}
+
+fn http_config(env: &Env, registry: &RegistryOptions, seed: u64) -> Result<HttpConfig, UsageError> {
+    let either = |upper: &str| {
+        env.text(&upper.to_ascii_lowercase())
+            .or_else(|| env.text(upper))
+    };
+    let proxies = Proxies::new(
+        either("HTTP_PROXY"),
+        either("HTTPS_PROXY"),
+        either("NO_PROXY"),
+    )
+    .map_err(|error| UsageError::flag("HTTP_PROXY, HTTPS_PROXY or NO_PROXY", error))?;
+    let mut http = HttpConfig {
+        proxies,
+        hosts: registry.host_tls(),
+        jitter_seed: seed,
+        ..HttpConfig::default()
+    };
+    let file = env.os("SSL_CERT_FILE").map(PathBuf::from);
+    let dirs = env
+        .os("SSL_CERT_DIR")
+        .map(|dirs| std::env::split_paths(dirs).collect::<Vec<_>>())
+        .unwrap_or_default();
+    if file.is_some() || !dirs.is_empty() {
+        http.ca_files = file.into_iter().collect();
+        for dir in dirs {
+            // As in Go, every file of the directory counts, whatever its name; a directory that is not there is empty.
+            let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+            http.ca_files.extend(
+                entries
+                    .map(|entry| entry.path())
+                    .filter(|path| path.is_file()),
+            );
+        }
+        http.ca_files.sort();
+    }
+    Ok(http)
+}
+
+fn keychain(env: &Env) -> Result<DockerConfig, UsageError> {
+    let mut sources = Vec::new();
+    if let Some(content) = env.text("DOCKER_AUTH_CONFIG") {
+        sources.push(ConfigSource::inline(
+            "DOCKER_AUTH_CONFIG",
+            Secret::new(content.to_owned()),
+        ));
+    }
+    if let Some(dir) = env.os("DOCKER_CONFIG") {
+        sources.push(ConfigSource::file(Path::new(dir).join("config.json")));
+    }
+    sources.push(ConfigSource::file("/kaniko/.docker/config.json"));
+    if let Some(home) = env.os("HOME") {
+        sources.push(ConfigSource::file(
+            Path::new(home).join(".docker/config.json"),
+        ));
+    }
+    let helpers = HelperOptions {
+        path: env.os("PATH").unwrap_or_default().to_owned(),
+        env: env
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
+        timeout: HELPER_TIMEOUT,
+    };
+    DockerConfig::load(&sources, helpers).map_err(UsageError::Credentials)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::flags::Executor;
+
+    fn request(args: &[&str], env: &[(&str, &str)]) -> Result<Request, UsageError> {
+        let args = Executor::try_parse_from(["executor"].iter().chain(args)).unwrap();
+        let mut env: Vec<_> = env
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()))
+            .collect();
+        env.push(("HOME".into(), "/nonexistent".into()));
+        let around = Surroundings {
+            env: Env::new(env),
+            is_executor: true,
+            now: 7,
+            seed: 0,
+            processors: 2,
+        };
+        resolve(&args.build, &around)
+    }
+
+    #[test]
+    fn flags_win_over_the_environment() {
+        let variables = [
+            ("LONGSHORE_STATE_DIR", "/a"),
+            ("KANIKO_DIR", "/b"),
+            ("KANIKO_NO_PUSH", "true"),
+        ];
+        let asked = request(&["-d", "x.io/y"], &variables).unwrap();
+        assert_eq!(
+            (asked.state_dir.to_str(), asked.outputs.pushes),
+            (Some("/a"), false)
+        );
+        let asked = request(
+            &["-d", "x.io/y", "--state-dir=/c", "--no-push=false"],
+            &variables,
+        )
+        .unwrap();
+        assert_eq!(
+            (asked.state_dir.to_str(), asked.outputs.pushes),
+            (Some("/c"), true)
+        );
+        let asked = request(&[], &[("SOURCE_DATE_EPOCH", "5"), ("KANIKO_DIR", "/b")]).unwrap();
+        assert_eq!((asked.created, asked.state_dir.to_str()), (5, Some("/b")));
+    }
+
+    #[test]
+    fn an_image_that_goes_nowhere_goes_to_a_layout() {
+        let layout = |args: &[&str]| request(args, &[]).unwrap().outputs.oci_layout_path;
+        assert!(layout(&[]).is_some_and(|path| path.ends_with(DEFAULT_LAYOUT)));
+        assert_eq!(layout(&["--no-push"]), None);
+        assert_eq!(layout(&["-d", "x.io/y"]), None);
+        assert_eq!(layout(&["--tar-path", "x.tar"]), None);
+    }
+
+    #[test]
+    fn build_arguments_without_a_value_come_from_the_environment() {
+        let asked = request(
+            &["--build-arg=A", "--build-arg=B=2", "--build-arg=C"],
+            &[("A", "1")],
+        )
+        .unwrap();
+        assert_eq!(
+            asked.build_args,
+            [
+                ("A".to_owned(), "1".to_owned()),
+                ("B".to_owned(), "2".to_owned())
+            ]
+        );
+    }
+
+    #[test]
+    fn mistakes_are_told_before_the_build() {
+        for args in [
+            &["-d", "Upper"][..],
+            &[
+                "-d",
+                "x@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            ],
+            &["-c", "s3://bucket/key"],
+            &["--label", "x"],
+            &["--build-arg", "=x"],
+            &["--compression-level", "10"],
+            &["--custom-platform", "x"],
+            &["--image-name-with-digest-file", "f"],
+            &["--registry-certificate", "h=/nonexistent"],
+        ] {
+            assert!(request(args, &[]).is_err(), "{args:?}");
+        }
+        assert!(request(&[], &[("KANIKO_NO_PUSH", "maybe")]).is_err());
+    }
+}

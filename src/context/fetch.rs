@@ -1,0 +1,286 @@
+//! A source to a local directory, the rules that hide files in it, and the Dockerfile.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use crate::layer::{self, ArchiveOptions, Limits, Owners};
+use crate::rootfs::{self, Protected, RelPath, Rootfs};
+
+use super::Source;
+use super::ignore::{Ignore, IgnoreError};
+
+/// The largest Dockerfile, in bytes.
+const DOCKERFILE_MAX: u64 = 8 * 1024 * 1024;
+/// The largest ignore file, in bytes.
+const IGNORE_MAX: u64 = 1024 * 1024;
+/// The ignore file of a context.
+const IGNORE_FILE: &str = ".dockerignore";
+
+/// Files to build from.
+#[derive(Debug)]
+pub struct Context {
+    directory: PathBuf,
+    rootfs: Rootfs,
+    ignore: Option<Ignore>,
+}
+
+/// A Dockerfile's place and text.
+#[derive(Clone, Debug)]
+pub struct DockerfileText {
+    /// Where it is, as the user knows it.
+    pub name: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Why there is no context.
+#[derive(Debug, thiserror::Error)]
+pub enum ContextError {
+    /// The directory is not there, or is no directory.
+    #[error("the context {path} cannot be used: {source}", path = path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The archive cannot be read.
+    #[error("the context archive {name} cannot be read")]
+    Open {
+        /// The archive.
+        name: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The archive cannot be extracted.
+    #[error("the context archive {name} cannot be extracted")]
+    Extract {
+        /// The archive.
+        name: String,
+        /// Why.
+        #[source]
+        source: Box<layer::Error>,
+    },
+    /// Standard input is a terminal.
+    #[error(
+        "the context tar://stdin is to be read from standard input, which is a terminal: pipe an archive into it (with docker run, add -i)"
+    )]
+    Terminal,
+    /// The directory for `--context-sub-path` is not in the context.
+    #[error("the context has no directory {path}", path = path.display())]
+    SubPath {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: rootfs::Error,
+    },
+    /// There is no Dockerfile.
+    #[error("there is no Dockerfile at {path}, neither in the working directory nor in the context", path = path.display())]
+    NoDockerfile {
+        /// The path that was looked for.
+        path: PathBuf,
+    },
+    /// A file cannot be read.
+    #[error("cannot read {path}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file is too large.
+    #[error("{path} is larger than {limit} bytes", path = path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit.
+        limit: u64,
+    },
+    /// The ignore file has a mistake.
+    #[error(transparent)]
+    Ignore(#[from] IgnoreError),
+    /// The context's tree cannot be read.
+    #[error(transparent)]
+    Rootfs(#[from] rootfs::Error),
+}
+
+impl Context {
+    /// Gets the files of `source`; an archive is extracted below `scratch`.
+    ///
+    /// # Errors
+    /// [`ContextError`] says what is not there or cannot be read.
+    pub fn fetch(
+        source: &Source,
+        sub_path: Option<&Path>,
+        scratch: &Path,
+    ) -> Result<Self, ContextError> {
+        let directory = match source {
+            Source::Directory(path) => path.clone(),
+            Source::Archive(path) => {
+                let name = source.to_string();
+                let file = File::open(path).map_err(|source| ContextError::Open {
+                    name: name.clone(),
+                    source,
+                })?;
+                extract(file, name, scratch)?
+            }
+            Source::Stdin => {
+                let stdin = io::stdin();
+                if io::IsTerminal::is_terminal(&stdin) {
+                    return Err(ContextError::Terminal);
+                }
+                extract(stdin.lock(), source.to_string(), scratch)?
+            }
+        };
+        let metadata = std::fs::metadata(&directory).map_err(|source| ContextError::Directory {
+            path: directory.clone(),
+            source,
+        })?;
+        if !metadata.is_dir() {
+            let source = io::Error::from(io::ErrorKind::NotADirectory);
+            return Err(ContextError::Directory {
+                path: directory,
+                source,
+            });
+        }
+        let mut rootfs = Rootfs::open(&directory)?;
+        let mut directory = directory;
+        if let Some(path) = sub_path {
+            let bytes = std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str());
+            let failed = |source| ContextError::SubPath {
+                path: path.to_owned(),
+                source,
+            };
+            let relative = RelPath::parse(bytes).map_err(|error| failed(error.into()))?;
+            rootfs = rootfs.subtree(&relative).map_err(failed)?;
+            directory = directory.join(path.strip_prefix("/").unwrap_or(path));
+        }
+        Ok(Self {
+            directory,
+            rootfs,
+            ignore: None,
+        })
+    }
+
+    /// The files.
+    pub fn rootfs(&self) -> &Rootfs {
+        &self.rootfs
+    }
+
+    /// The rules that hide files, if there are any.
+    pub fn ignore(&self) -> Option<&Ignore> {
+        self.ignore.as_ref()
+    }
+
+    /// Reads the Dockerfile and the ignore file that goes with it.
+    ///
+    /// The path is looked up in the working directory first, then in the context, as kaniko does; a bare `Dockerfile`
+    /// is looked up in the context only, and may be called `dockerfile` there. `NAME.dockerignore` next to the
+    /// Dockerfile wins over the context's `.dockerignore`.
+    ///
+    /// # Errors
+    /// When there is none, or it or its ignore file cannot be read.
+    pub fn read_dockerfile(&mut self, path: &Path) -> Result<DockerfileText, ContextError> {
+        let is_default = path == Path::new("Dockerfile");
+        let mut candidates = vec![self.directory.join(path)];
+        if is_default {
+            candidates.push(self.directory.join("dockerfile"));
+        } else {
+            candidates.insert(0, path.to_owned());
+        }
+        for candidate in candidates {
+            let Some(bytes) = read(&candidate, DOCKERFILE_MAX)? else {
+                continue;
+            };
+            self.read_ignore(&candidate)?;
+            let name = candidate
+                .strip_prefix(&self.directory)
+                .unwrap_or(&candidate);
+            return Ok(DockerfileText {
+                name: name.display().to_string(),
+                bytes,
+            });
+        }
+        Err(ContextError::NoDockerfile {
+            path: path.to_owned(),
+        })
+    }
+
+    fn read_ignore(&mut self, dockerfile: &Path) -> Result<(), ContextError> {
+        let mut own = dockerfile.as_os_str().to_owned();
+        own.push(IGNORE_FILE);
+        for path in [PathBuf::from(own), self.directory.join(IGNORE_FILE)] {
+            if let Some(bytes) = read(&path, IGNORE_MAX)? {
+                let name = path
+                    .strip_prefix(&self.directory)
+                    .unwrap_or(&path)
+                    .display()
+                    .to_string();
+                self.ignore = Some(Ignore::parse(&bytes, &name)?);
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads a regular file; `None` if there is nothing of that name.
+fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, ContextError> {
+    let failed = |source| ContextError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    // What is not a file is refused before it is opened: nobody waits for a pipe.
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => {}
+        Ok(_) => return Err(failed(io::Error::other("it is not a regular file"))),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(failed(error)),
+    }
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
+        .map_err(failed)?;
+    if bytes.len() as u64 > limit {
+        return Err(ContextError::TooLarge {
+            path: path.to_owned(),
+            limit,
+        });
+    }
+    Ok(Some(bytes))
+}
+
+/// Extracts an archive below `scratch` and returns the directory.
+fn extract(archive: impl Read, name: String, scratch: &Path) -> Result<PathBuf, ContextError> {
+    let directory = scratch.join("context");
+    std::fs::create_dir_all(&directory).map_err(|source| ContextError::Directory {
+        path: directory.clone(),
+        source,
+    })?;
+    let rootfs = Rootfs::open(&directory)?;
+    let options = ArchiveOptions {
+        protected: &Protected::none(),
+        limits: Limits::default(),
+        // Files of a context have no owners: COPY gives them theirs.
+        owners: Owners::Record,
+        owner: None,
+    };
+    layer::extract_archive(archive, &rootfs, &RelPath::root(), &options).map_err(|source| {
+        ContextError::Extract {
+            name,
+            source: Box::new(source),
+        }
+    })?;
+    Ok(directory)
+}

@@ -1,0 +1,100 @@
+//! Where a context is: the grammar of `--context`.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Where a build's files come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A directory of this machine.
+    Directory(PathBuf),
+    /// A tar archive in a file, plain or compressed.
+    Archive(PathBuf),
+    /// A tar archive on standard input, plain or compressed.
+    Stdin,
+}
+
+/// Why a text names no context.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SourceError {
+    /// No path follows the scheme.
+    #[error("context \"{0}\" names no path")]
+    Empty(String),
+    /// The scheme is one of kaniko's, and not supported yet.
+    #[error(
+        "contexts of the form {scheme}:// are not supported yet: fetch the files in a step before and pass the directory, or an archive as tar://FILE"
+    )]
+    Unsupported {
+        /// The scheme, `s3` for example.
+        scheme: String,
+    },
+    /// The scheme is not known.
+    #[error("context scheme \"{}://\" is not known: expected a directory, dir://DIR, tar://FILE or tar://stdin", scheme.escape_debug())]
+    Unknown {
+        /// The scheme.
+        scheme: String,
+    },
+}
+
+impl Source {
+    /// Parses the value of `--context`: a bare path, `dir://PATH`, `tar://PATH` or `tar://stdin`.
+    ///
+    /// # Errors
+    /// [`SourceError`] names the scheme and what is accepted.
+    pub fn parse(text: &str) -> Result<Self, SourceError> {
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return match text {
+                "" => Err(SourceError::Empty(text.to_owned())),
+                path => Ok(Self::Directory(path.into())),
+            };
+        };
+        if rest.is_empty() {
+            return Err(SourceError::Empty(text.to_owned()));
+        }
+        match scheme {
+            "dir" => Ok(Self::Directory(rest.into())),
+            "tar" if rest == "stdin" => Ok(Self::Stdin),
+            "tar" => Ok(Self::Archive(rest.into())),
+            "git" | "s3" | "gs" | "https" | "http" | "ssh" => Err(SourceError::Unsupported {
+                scheme: scheme.to_owned(),
+            }),
+            scheme => Err(SourceError::Unknown {
+                scheme: scheme.chars().take(40).collect(),
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(path) => write!(f, "{}", path.display()),
+            Self::Archive(path) => write!(f, "tar://{}", path.display()),
+            Self::Stdin => f.write_str("tar://stdin"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contexts_parse() {
+        let parse = |text: &str| Source::parse(text);
+        assert_eq!(parse("."), Ok(Source::Directory(".".into())));
+        assert_eq!(parse("dir:///a b"), Ok(Source::Directory("/a b".into())));
+        assert_eq!(
+            parse("tar://x.tar.gz"),
+            Ok(Source::Archive("x.tar.gz".into()))
+        );
+        assert_eq!(parse("tar://stdin"), Ok(Source::Stdin));
+        assert!(matches!(
+            parse("s3://bucket/key"),
+            Err(SourceError::Unsupported { .. })
+        ));
+        assert!(matches!(parse("ftp://x"), Err(SourceError::Unknown { .. })));
+        assert!(matches!(parse("dir://"), Err(SourceError::Empty(_))));
+        assert!(matches!(parse(""), Err(SourceError::Empty(_))));
+    }
+}

@@ -1,0 +1,76 @@
+//! An archive into a directory, as ADD does it: names have no other meaning than as names.
+
+use std::io::{self, Read};
+
+use crate::rootfs::{Owner, Protected, RelPath, Rootfs};
+
+use super::decompress::{self, Format, HashingReader};
+use super::error::Error;
+use super::extract::{Extractor, Limits, Owners, Settings};
+use super::reader::TarReader;
+
+/// How an archive is extracted.
+#[derive(Debug, Clone, Copy)]
+pub struct ArchiveOptions<'a> {
+    /// What is never created, replaced or changed.
+    pub protected: &'a Protected,
+    /// Bounds.
+    pub limits: Limits,
+    /// What to do with owners.
+    pub owners: Owners,
+    /// Stands over the owners in the archive.
+    pub owner: Option<Owner>,
+}
+
+/// An archive that was extracted.
+#[derive(Debug)]
+pub struct Extracted {
+    /// What it was packed with.
+    pub format: Format,
+    /// The number of entries.
+    pub entries: u64,
+    /// The canonical paths written, directories made above entries among them, in the archive's order.
+    pub paths: Vec<RelPath>,
+    /// What was left out, and why.
+    pub warnings: Vec<String>,
+    /// Owners that were recorded, not set.
+    pub recorded: Vec<(RelPath, Owner)>,
+}
+
+/// Extracts a tar, plain or compressed with gzip, bzip2, xz or zstd, below `destination`, which keeps its attributes.
+///
+/// Names and hard links are relative to the destination and may not leave it upwards; symbolic links in the rootfs are
+/// followed inside the rootfs.
+pub fn extract_archive(
+    reader: impl Read,
+    rootfs: &Rootfs,
+    destination: &RelPath,
+    options: &ArchiveOptions<'_>,
+) -> Result<Extracted, Error> {
+    let (format, stream) = decompress::open(reader)?;
+    let mut archive = TarReader::new(HashingReader::new(stream, options.limits.bytes));
+    let settings = Settings {
+        protected: options.protected,
+        limits: options.limits,
+        owners: options.owners,
+        owner: options.owner,
+        has_root_attributes: false,
+    };
+    let mut extractor = Extractor::new(rootfs, destination.clone(), settings);
+    extractor.made = Some(Vec::new());
+    while let Some(entry) = archive.next_entry()? {
+        extractor.count()?;
+        let path = extractor.clean(&entry.name)?;
+        extractor.extract(&entry, &path, &mut archive)?;
+    }
+    extractor.finish()?;
+    // What follows the end mark still has to be undamaged.
+    io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(Error::from_stream)?;
+    Ok(Extracted {
+        format,
+        entries: extractor.entries,
+        paths: extractor.made.unwrap_or_default(),
+        warnings: extractor.warnings,
+        recorded: extractor.recorded,
+    })
+}

@@ -1,0 +1,306 @@
+//! A tar stream through its two hashes and a compressor, in blocks, on any number of threads with the same bytes.
+//!
+//! The writer hashes what it is given, cuts it into blocks of a fixed size and hands them to the workers; one more
+//! thread takes the compressed blocks in their order, hashes them and writes them out. The queues between hold a few
+//! blocks, so memory does not depend on the layer's size.
+
+use std::io::{self, Write};
+use std::num::NonZeroUsize;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use flate2::{Compress, FlushCompress, Status};
+
+use crate::oci::{Compression, Digest, Digester};
+
+use super::error::Error;
+
+/// A block of gzip; changing it changes every layer's digest.
+const GZIP_BLOCK_BYTES: usize = 1 << 20;
+/// A frame of zstd; longer ones compress better and take more memory. Changing it changes every layer's digest.
+const ZSTD_BLOCK_BYTES: usize = 4 << 20;
+/// How far back deflate looks.
+const DEFLATE_WINDOW_BYTES: usize = 32 << 10;
+/// RFC 1952 section 2.3: deflate, no flags, no time, no extra flags, unknown system.
+const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
+/// An empty final deflate block.
+const DEFLATE_END: [u8; 2] = [3, 0];
+
+/// How to compress.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settings {
+    pub(super) compression: Compression,
+    pub(super) level: Option<i32>,
+    pub(super) threads: NonZeroUsize,
+}
+
+/// What came out.
+#[derive(Debug)]
+pub(super) struct Compressed {
+    pub(super) diff_id: Digest,
+    pub(super) uncompressed: u64,
+    pub(super) digest: Digest,
+    pub(super) size: u64,
+}
+
+/// Runs `produce` with a writer whose bytes reach `sink` compressed.
+pub(super) fn through<T>(
+    settings: Settings,
+    sink: impl Write + Send,
+    produce: impl FnOnce(&mut BlockWriter) -> Result<T, Error>,
+) -> Result<(T, Compressed), Error> {
+    let workers = settings.threads.get();
+    let (jobs, queue) = sync_channel::<Job>(workers);
+    // As many blocks may wait for their turn as are being compressed.
+    let (ordered, finished) = sync_channel::<Receiver<io::Result<Vec<u8>>>>(workers * 2);
+    let queue = Arc::new(Mutex::new(queue));
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            let queue = Arc::clone(&queue);
+            scope.spawn(move || work(settings, &queue));
+        }
+        // From here on only the workers hold the queue, so that it closes with them.
+        drop(queue);
+        let (trailer_sender, trailer) = sync_channel::<Vec<u8>>(1);
+        let output =
+            scope.spawn(move || write_out(settings.compression, &finished, &trailer, sink));
+        let mut writer = BlockWriter::new(settings, jobs, ordered);
+        let produced = produce(&mut writer);
+        let outcome = match produced {
+            Ok(value) => writer.finish().map(|(diff_id, uncompressed, trailer)| {
+                // The receiver is gone only if writing failed, which is what will be reported.
+                let _ = trailer_sender.send(trailer);
+                (value, diff_id, uncompressed)
+            }),
+            Err(error) => {
+                drop(writer);
+                Err(error)
+            }
+        };
+        drop(trailer_sender);
+        let written = output
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        // A producer that cannot go on fails for the reason that the output has.
+        let written = match written {
+            Err(error @ (Error::Sink(_) | Error::Compress(_))) => return Err(error),
+            answer => answer,
+        };
+        let (value, diff_id, uncompressed) = outcome?;
+        let (digest, size) = written?;
+        let compressed = Compressed {
+            diff_id,
+            uncompressed,
+            digest,
+            size,
+        };
+        Ok((value, compressed))
+    })
+}
+
+struct Job {
+    bytes: Arc<Vec<u8>>,
+    before: Option<Arc<Vec<u8>>>,
+    answer: SyncSender<io::Result<Vec<u8>>>,
+}
+
+/// Takes a tar stream, hashes it and cuts it into blocks.
+#[derive(Debug)]
+pub(super) struct BlockWriter {
+    block_bytes: usize,
+    block: Vec<u8>,
+    before: Option<Arc<Vec<u8>>>,
+    jobs: SyncSender<Job>,
+    ordered: SyncSender<Receiver<io::Result<Vec<u8>>>>,
+    digester: Digester,
+    crc: Option<flate2::Crc>,
+    bytes: u64,
+}
+
+impl BlockWriter {
+    fn new(
+        settings: Settings,
+        jobs: SyncSender<Job>,
+        ordered: SyncSender<Receiver<io::Result<Vec<u8>>>>,
+    ) -> Self {
+        let (block_bytes, crc) = match settings.compression {
+            Compression::Gzip => (GZIP_BLOCK_BYTES, Some(flate2::Crc::new())),
+            Compression::Zstd => (ZSTD_BLOCK_BYTES, None),
+            Compression::None => (GZIP_BLOCK_BYTES, None),
+        };
+        Self {
+            block_bytes,
+            block: Vec::new(),
+            before: None,
+            jobs,
+            ordered,
+            digester: Digester::sha256(),
+            crc,
+            bytes: 0,
+        }
+    }
+
+    fn send_block(&mut self) -> io::Result<()> {
+        if self.block.is_empty() {
+            return Ok(());
+        }
+        let bytes = Arc::new(std::mem::take(&mut self.block));
+        self.digester.update(&bytes);
+        if let Some(crc) = &mut self.crc {
+            crc.update(&bytes);
+        }
+        self.bytes += bytes.len() as u64;
+        let before = self.before.replace(Arc::clone(&bytes));
+        let (answer, result) = sync_channel(1);
+        let job = Job {
+            bytes,
+            before,
+            answer,
+        };
+        let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
+        self.ordered.send(result).map_err(|_| gone())?;
+        self.jobs.send(job).map_err(|_| gone())
+    }
+
+    /// Sends what is left, and returns the hash, the length and what follows the last block.
+    fn finish(mut self) -> Result<(Digest, u64, Vec<u8>), Error> {
+        self.send_block().map_err(Error::Sink)?;
+        let mut trailer = Vec::new();
+        if let Some(crc) = &self.crc {
+            trailer.extend_from_slice(&DEFLATE_END);
+            trailer.extend_from_slice(&crc.sum().to_le_bytes());
+            trailer.extend_from_slice(&crc.amount().to_le_bytes());
+        }
+        Ok((self.digester.finish(), self.bytes, trailer))
+    }
+}
+
+impl Write for BlockWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.block.capacity() == 0 {
+            self.block.reserve_exact(self.block_bytes);
+        }
+        let length = bytes.len().min(self.block_bytes - self.block.len());
+        self.block.extend_from_slice(&bytes[..length]);
+        if self.block.len() == self.block_bytes {
+            self.send_block()?;
+        }
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn work(settings: Settings, queue: &Mutex<Receiver<Job>>) {
+    let mut encoder = Encoder::new(settings);
+    loop {
+        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(job) = job else {
+            return;
+        };
+        let result = match &mut encoder {
+            Ok(encoder) => encoder.block(&job),
+            Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+        };
+        drop(job.bytes);
+        // The receiver is gone only when the output has failed.
+        let _ = job.answer.send(result);
+    }
+}
+
+enum Encoder {
+    Plain,
+    Deflate(Box<Compress>),
+    Zstd(Box<zstd::bulk::Compressor<'static>>),
+}
+
+impl Encoder {
+    fn new(settings: Settings) -> io::Result<Self> {
+        Ok(match settings.compression {
+            Compression::None => Self::Plain,
+            Compression::Gzip => {
+                let level = settings.level.unwrap_or(6).clamp(0, 9);
+                let level = flate2::Compression::new(level.unsigned_abs());
+                Self::Deflate(Box::new(Compress::new(level, false)))
+            }
+            Compression::Zstd => Self::Zstd(Box::new(zstd::bulk::Compressor::new(
+                settings.level.unwrap_or(3),
+            )?)),
+        })
+    }
+
+    fn block(&mut self, job: &Job) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Plain => Ok(job.bytes.to_vec()),
+            Self::Deflate(deflate) => deflate_block(deflate, job),
+            Self::Zstd(zstd) => zstd.compress(&job.bytes),
+        }
+    }
+}
+
+/// Compresses a block as if all before it had been compressed too, up to a byte boundary.
+fn deflate_block(deflate: &mut Compress, job: &Job) -> io::Result<Vec<u8>> {
+    deflate.reset();
+    if let Some(before) = &job.before {
+        let start = before.len().saturating_sub(DEFLATE_WINDOW_BYTES);
+        deflate
+            .set_dictionary(&before[start..])
+            .map_err(io::Error::other)?;
+    }
+    let mut out = Vec::with_capacity(job.bytes.len() / 2);
+    let mut consumed = 0;
+    loop {
+        if out.capacity() - out.len() < 64 {
+            out.reserve(job.bytes.len() / 4 + 1024);
+        }
+        let room_before = out.capacity() - out.len();
+        let start_in = deflate.total_in();
+        let start_out = out.len();
+        let status = deflate
+            .compress_vec(&job.bytes[consumed..], &mut out, FlushCompress::Sync)
+            .map_err(io::Error::other)?;
+        consumed += usize::try_from(deflate.total_in() - start_in).unwrap_or_default();
+        let is_full = out.len() - start_out == room_before;
+        match status {
+            // All is taken and flushed when room is left over.
+            Status::Ok | Status::BufError if consumed == job.bytes.len() && !is_full => {
+                return Ok(out);
+            }
+            Status::Ok | Status::BufError => {}
+            Status::StreamEnd => return Err(io::Error::other("deflate ended before its input")),
+        }
+    }
+}
+
+fn write_out(
+    compression: Compression,
+    finished: &Receiver<Receiver<io::Result<Vec<u8>>>>,
+    trailer: &Receiver<Vec<u8>>,
+    mut sink: impl Write,
+) -> Result<(Digest, u64), Error> {
+    let mut digester = Digester::sha256();
+    let mut size = 0;
+    let mut put = |bytes: &[u8]| {
+        digester.update(bytes);
+        size += bytes.len() as u64;
+        sink.write_all(bytes).map_err(Error::Sink)
+    };
+    if compression == Compression::Gzip {
+        put(&GZIP_HEADER)?;
+    }
+    while let Ok(result) = finished.recv() {
+        let Ok(block) = result.recv() else {
+            // The producer stopped between the two sends: it has the reason.
+            return Err(Error::Truncated);
+        };
+        put(&block.map_err(Error::Compress)?)?;
+    }
+    let Ok(trailer) = trailer.recv() else {
+        return Err(Error::Truncated);
+    };
+    put(&trailer)?;
+    sink.flush().map_err(Error::Sink)?;
+    Ok((digester.finish(), size))
+}

@@ -1,0 +1,5 @@
+//! The hostile corpus and the round trips.
+
+mod builder;
+mod hostile;
+mod round_trip;

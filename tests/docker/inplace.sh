@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# In place, in docker's default profile: several builds in one container with a right image each time, `/` as it was afterwards, no secret to be
+# had by a RUN step, and nothing lost by a kill -9.
+set -euo pipefail
+. "$(dirname "$0")/check.sh"
+build="/longshore/longshore build --isolation=inplace --no-push --insecure-registry $LONGSHORE_TEST_REGISTRY --build-arg REGISTRY=$LONGSHORE_TEST_REGISTRY"
+
+mkdir -p "$work/contexts"/{good,bad,secret,slow} "$work/out"
+cat >"$work/contexts/good/Dockerfile" <<'DOCKERFILE'
+ARG REGISTRY
+FROM ${REGISTRY}/base/busybox:1 AS first
+RUN echo first > /first && test ! -e /longshore-was-here
+FROM ${REGISTRY}/base/debian:12
+COPY --from=first /first /first
+RUN dpkg --version > /second && test -e /usr/bin/apt && test ! -e /fixture/nothing
+DOCKERFILE
+cat >"$work/contexts/bad/Dockerfile" <<'DOCKERFILE'
+ARG REGISTRY
+FROM ${REGISTRY}/base/busybox:1
+RUN echo left > /left && rm -rf /etc && exit 7
+DOCKERFILE
+# What a hostile step would look for: every environment, descriptor and state file that it can reach.
+cat >"$work/contexts/secret/Dockerfile" <<'DOCKERFILE'
+ARG REGISTRY
+FROM ${REGISTRY}/base/debian:12
+RUN ! env | grep planted
+RUN for e in /proc/[0-9]*/environ; do tr '\0' '\n' < $e 2>/dev/null; done > /environs; ! grep -l planted /environs
+RUN test ! -r /proc/1/environ || ! grep -q planted /proc/1/environ
+RUN for f in /proc/[0-9]*/fd/*; do test -f "$f" && timeout 1 grep -l planted "$f"; done 2>/dev/null > /found; ! test -s /found
+RUN ls -l /proc/self/fd | grep -v -e '/dev/null' -e pipe: -e '/proc/' -e '^total' > /descriptors; ! test -s /descriptors
+DOCKERFILE
+cat >"$work/contexts/slow/Dockerfile" <<'DOCKERFILE'
+ARG REGISTRY
+FROM ${REGISTRY}/base/busybox:1 AS first
+RUN sleep 0.3; echo first > /first
+FROM ${REGISTRY}/base/busybox:1
+COPY --from=first /first /first
+RUN sleep 0.3; rm -rf /fixture
+DOCKERFILE
+
+# `/` as a listing: everything on its own file system with type, mode, owner, size and target; /proc and mounts are left out by -xdev.
+listing="find / -xdev ! -path '/out*' ! -path '/longshore/state*' ! -path '/proc*' -exec stat -c '%n %F %a %u:%g %s' {} + | sort"
+unchanged() { inside "$listing" >"$work/after" && diff "$work/before" "$work/after"; }
+described() { # NAME ENTRY...: the image of that name is whole, and has these paths
+  local name=$1 entry
+  shift
+  "$root/tests/reference/describe.py" "$work/out/$name" "$LONGSHORE_TEST_BASES"/*/ >"$work/description" || return 1
+  for entry in "$@"; do jq -e --arg entry "$entry" '.tree[$entry] != null' "$work/description" >/dev/null || { cat "$work/description"; return 1; }; done
+}
+one() { echo "$build --context /contexts/$1 --dockerfile /contexts/$1/Dockerfile --oci-layout-path /out/$2"; }
+
+container --env PLANTED=planted-secret --volume "$work/contexts:/contexts:ro" --volume "$work/out:/out"
+inside "$listing" >"$work/before"
+check "the first build" inside "$(one good good1)"
+check "its image is right" described good1 first second
+check "/ is as it was" unchanged
+check "a failing step fails the build" refuses inside "$(one bad bad)"
+check "it leaves no image" test ! -e "$work/out/bad/index.json"
+check "/ is as it was after a failure" unchanged
+check "a build after a failure" inside "$(one good good2)"
+check "its image is right, too" described good2 first second
+check "no step finds the environment's secret" inside "$(one secret secret)"
+check "the shell is alive" says alive inside "echo alive"
+
+for delay in 0.02 0.05 0.08 0.12 0.16 0.2 0.25 0.3 0.4 0.5 0.6 0.7 0.8 0.9 1.0 1.2; do
+  inside "$(one slow killed) >/dev/null 2>&1 & sleep $delay; killall -9 longshore 2>/dev/null; sleep 0.2; true" || true
+  rm -rf "$work/out/killed"
+  check "killed after $delay s: restore" inside "/longshore/longshore restore"
+  check "killed after $delay s: / is as it was" unchanged
+done
+inside "$(one slow killed) >/dev/null 2>&1 & sleep 0.5; killall -9 longshore" || true
+rm -rf "$work/out/killed"
+check "killed: the next build puts it right" inside "$(one good good3)"
+check "killed: and its image is right" described good3 first second
+check "killed: and / is as it was" unchanged
+finish
