@@ -172,7 +172,11 @@ impl Area {
     }
 
     /// Puts back what was there before us, and removes everything of ours.
+    /// Closed already is closed.
     pub(super) fn close(&self) -> Result<(), SandboxError> {
+        if !self.root_path.join(DIRECTORY).exists() {
+            return Ok(());
+        }
         let mut state = self.state();
         if state.occupant != Some(Occupant::Original) {
             self.vacate(&mut state)?;

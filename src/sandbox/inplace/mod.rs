@@ -13,6 +13,7 @@ mod workspace;
 
 use super::enter::guard_process;
 use super::executor::{Executor, FinishedStage, Isolation, Ownership, Workspace};
+use super::store::BuildDirectory;
 use super::{SandboxError, mountinfo};
 use area::{Area, DIRECTORY};
 use moving::Pins;
@@ -87,13 +88,16 @@ pub(super) fn check(force: bool) -> Result<(), String> {
 }
 
 /// Takes possession of `/`. `keep` names paths that stay where they are.
-pub(super) fn enter(keep: &[PathBuf]) -> Result<Box<dyn Executor>, SandboxError> {
+pub(super) fn enter(state_dir: &Path, keep: &[PathBuf]) -> Result<Box<dyn Executor>, SandboxError> {
     guard_process()?;
     let mounts = mount_points()?;
-    let area = open_root(&mounts, keep)?;
+    // Blobs of the build are there, wherever it is.
+    let kept: Vec<PathBuf> = keep.iter().cloned().chain([state_dir.to_owned()]).collect();
+    let area = open_root(&mounts, &kept)?;
     Ok(Box::new(InplaceExecutor {
         area: Arc::new(area),
         mounts,
+        build: BuildDirectory::make(state_dir, false)?,
     }))
 }
 
@@ -151,6 +155,7 @@ fn mount_points() -> Result<Vec<PathBuf>, SandboxError> {
 struct InplaceExecutor {
     area: Arc<Area>,
     mounts: Vec<PathBuf>,
+    build: BuildDirectory,
 }
 
 impl Executor for InplaceExecutor {
@@ -218,8 +223,17 @@ impl Executor for InplaceExecutor {
         )?))
     }
 
-    fn finish(self: Box<Self>) -> Result<(), SandboxError> {
+    fn scratch(&self) -> &Path {
+        self.build.path()
+    }
+
+    fn restore(&self) -> Result<(), SandboxError> {
         self.area.close()
+    }
+
+    fn finish(self: Box<Self>) -> Result<(), SandboxError> {
+        self.area.close()?;
+        self.build.remove()
     }
 }
 
