@@ -1,0 +1,3 @@
+//! What tests share: servers that run inside the test, with faults on demand.
+
+pub(crate) mod registry;
