@@ -126,7 +126,7 @@ async fn run(
     server: &str,
     options: &HelperOptions,
 ) -> std::io::Result<(bool, Vec<u8>, Vec<u8>)> {
-    let mut child = spawn(path, options).await?;
+    let mut child = spawn(path, options)?;
     if let Some(mut stdin) = child.stdin.take() {
         // A helper may answer without reading its input: a closed pipe is no failure.
         let _ = stdin.write_all(server.as_bytes()).await;
@@ -139,7 +139,7 @@ async fn run(
     Ok((status.success(), out, err))
 }
 
-async fn spawn(path: &Path, options: &HelperOptions) -> std::io::Result<Child> {
+fn spawn(path: &Path, options: &HelperOptions) -> std::io::Result<Child> {
     Command::new(path)
         .arg("get")
         .env_clear()

@@ -25,7 +25,7 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Time for an answer after the last byte of an upload: a registry may copy and hash gigabytes before it replies.
-pub const COMMIT_TIMEOUT: Duration = Duration::from_secs(300);
+pub const COMMIT_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// What the HTTP clients are made of.
 #[derive(Clone, Debug)]

@@ -32,6 +32,8 @@ pub enum Error {
     Tls {
         /// The redacted URL.
         url: String,
+        /// Whether the other side speaks TLS at all.
+        is_tls: bool,
         /// The cause.
         reason: String,
     },
@@ -138,14 +140,16 @@ impl Error {
                     to: shown,
                 };
             }
-            if let Some(tls) = tls_error(current) {
+            if let Some(tls) = current.downcast_ref::<rustls::Error>() {
+                let is_tls = !matches!(tls, rustls::Error::InvalidMessage(_));
                 return Self::Tls {
                     url: shown,
+                    is_tls,
                     reason: tls.to_string(),
                 };
             }
             reason = current.to_string();
-            cause = current.source();
+            cause = next_cause(current);
         }
         if reason.is_empty() {
             reason = if error.is_timeout() {
@@ -162,11 +166,14 @@ impl Error {
     }
 }
 
-fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
-    if let Some(found) = error.downcast_ref::<rustls::Error>() {
-        return Some(found);
+/// Gives what is below an error. What an `io::Error` carries is not its source but the error itself: several layers
+/// wrap theirs so, and none may be passed over.
+fn next_cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    match error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref)
+    {
+        Some(inner) => Some(inner),
+        None => error.source(),
     }
-    let inner: &'a (dyn StdError + Send + Sync + 'static) =
-        error.downcast_ref::<io::Error>()?.get_ref()?;
-    inner.downcast_ref::<rustls::Error>()
 }

@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
 /// The longest wait that a server may ask for.
-const RETRY_AFTER_CAP: Duration = Duration::from_secs(120);
+const RETRY_AFTER_CAP: Duration = Duration::from_mins(2);
 
 /// How often and for how long a transient failure is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl Default for RetryPolicy {
             attempts: 6,
             first_wait: Duration::from_millis(500),
             longest_wait: Duration::from_secs(30),
-            budget: Duration::from_secs(600),
+            budget: Duration::from_mins(10),
         }
     }
 }

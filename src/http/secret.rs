@@ -55,7 +55,8 @@ pub fn redact_url(url: &Url) -> String {
     }
     text.push_str(url.host_str().unwrap_or_default());
     if let Some(port) = url.port() {
-        text.push_str(&format!(":{port}"));
+        text.push(':');
+        text.push_str(&port.to_string());
     }
     text.push_str(url.path());
     if let Some(query) = url.query() {

@@ -17,7 +17,7 @@ use crate::oci::{DOCKER_HUB, Descriptor, Reference};
 use crate::registry::{Client, Partial};
 
 /// The unit of a tar archive in bytes.
-const BLOCK: u64 = 512;
+const BLOCK: usize = 512;
 
 /// Writes the image into the file.
 pub(super) async fn write(
@@ -65,10 +65,7 @@ pub(super) async fn write(
     )
     .await
     .map_err(bad)?;
-    writer
-        .write_all(&[0; 2 * BLOCK as usize])
-        .await
-        .map_err(bad)?;
+    writer.write_all(&[0; 2 * BLOCK]).await.map_err(bad)?;
     writer.flush().await.map_err(bad)?;
     partial.keep().map_err(bad)
 }
@@ -101,10 +98,9 @@ async fn start(
 }
 
 async fn pad(writer: &mut (impl AsyncWrite + Unpin), size: u64) -> std::io::Result<()> {
-    let rest = (BLOCK - size % BLOCK) % BLOCK;
-    writer
-        .write_all(&[0; BLOCK as usize][..usize::try_from(rest).unwrap_or(0)])
-        .await
+    let over = usize::try_from(size % BLOCK as u64).expect("less than a block");
+    let rest = (BLOCK - over) % BLOCK;
+    writer.write_all(&[0; BLOCK][..rest]).await
 }
 
 fn layer_name(descriptor: &Descriptor) -> String {

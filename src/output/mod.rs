@@ -136,7 +136,7 @@ pub enum Error {
     #[error("{source}")]
     Push {
         /// The cause.
-        source: registry::Error,
+        source: Box<registry::Error>,
     },
     /// Some of the tags were written, then it failed.
     #[error("{source}; already pushed: {}", pushed.join(", "))]
@@ -144,13 +144,13 @@ pub enum Error {
         /// The names that stand for the new image.
         pushed: Vec<String>,
         /// The cause.
-        source: registry::Error,
+        source: Box<registry::Error>,
     },
     /// A layer of the base image cannot be fetched.
     #[error("{source}")]
     Fetch {
         /// The cause.
-        source: registry::Error,
+        source: Box<registry::Error>,
     },
     /// A file cannot be read or written.
     #[error("cannot {action} {}: {source}", path.display())]

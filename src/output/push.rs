@@ -38,7 +38,9 @@ pub async fn upload(
         };
         blob.put(client, target, &done, on_event, false)
             .await
-            .map_err(|source| Error::Push { source })?;
+            .map_err(|source| Error::Push {
+                source: Box::new(source),
+            })?;
         done.push(target.clone());
     }
     Ok(())
@@ -47,7 +49,9 @@ pub async fn upload(
 impl Push<'_> {
     /// Pushes; gives the names that stand for the image now.
     pub(super) async fn run(&self) -> Result<Vec<Reference>, Error> {
-        let failed = |source| Error::Push { source };
+        let failed = |source| Error::Push {
+            source: Box::new(source),
+        };
         let repositories = repositories(self.destinations);
         let mut done: Vec<Reference> = self.mount_from.to_vec();
         for target in &repositories {
@@ -67,11 +71,13 @@ impl Push<'_> {
                 .await;
             if let Err(source) = result {
                 if tagged.is_empty() {
-                    return Err(Error::Push { source });
+                    return Err(Error::Push {
+                        source: Box::new(source),
+                    });
                 }
                 return Err(Error::PartlyPushed {
                     pushed: tagged.iter().map(ToString::to_string).collect(),
-                    source,
+                    source: Box::new(source),
                 });
             }
             let reference = destination.clone();
@@ -174,7 +180,7 @@ impl Blob<'_> {
                     digest: digest.clone(),
                     target: target.clone(),
                     bytes,
-                })
+                });
             })
         });
         let source = &self.source;

@@ -41,21 +41,25 @@ pub fn write_reports(
         write(path, digest.as_str().as_bytes())?;
     }
     if let Some(path) = &reports.name_with_digest {
-        let lines: String = names
+        let lines = names
             .iter()
-            .map(|name| format!("{}@{digest}\n", qualified(name)))
-            .collect();
-        write(path, lines.as_bytes())?;
+            .map(|name| format!("{}@{digest}", qualified(name)));
+        write(path, text(lines).as_bytes())?;
     }
     if let Some(path) = &reports.name_tag_with_digest {
-        let line =
-            |name: &Reference| format!("{}:{}@{digest}\n", qualified(name), name.tag_or_latest());
-        write(path, names.iter().map(line).collect::<String>().as_bytes())?;
+        let lines = names
+            .iter()
+            .map(|name| format!("{}:{}@{digest}", qualified(name), name.tag_or_latest()));
+        write(path, text(lines).as_bytes())?;
     }
     if let Some(path) = &reports.metadata {
         write(path, &metadata(published, names)?)?;
     }
     Ok(())
+}
+
+fn text(lines: impl Iterator<Item = String>) -> String {
+    lines.flat_map(|line| [line, "\n".to_owned()]).collect()
 }
 
 /// The keys are those of buildx.

@@ -47,7 +47,9 @@ pub(super) async fn copy_layer(
             }
         }
         LayerSource::Remote(reference) => {
-            let fetch = |source| Error::Fetch { source };
+            let fetch = |source| Error::Fetch {
+                source: Box::new(source),
+            };
             let mut download = client
                 .download(reference, descriptor)
                 .await

@@ -92,7 +92,7 @@ impl Chunks<'_> {
                     if !is_lost && !error.is_transient() {
                         return Err(error);
                     }
-                    let Some(wait) = backoff.next_wait(None) else {
+                    let Some(wait) = backoff.next_wait(error.retry_after()) else {
                         return Err(error);
                     };
                     tokio::time::sleep(wait).await;

@@ -33,8 +33,10 @@ pub(super) struct Shared {
     pub(super) options: RegistryOptions,
     pub(super) grants: Grants,
     pub(super) transfers: Semaphore,
-    endpoints: Mutex<HashMap<(String, Action), Arc<OnceCell<Endpoint>>>>,
+    endpoints: Mutex<HashMap<(String, Action), EndpointCell>>,
 }
+
+type EndpointCell = Arc<OnceCell<Endpoint>>;
 
 /// Where a registry is and what it asks for.
 #[derive(Clone, Debug)]
@@ -103,18 +105,18 @@ impl Client {
             let result = self.shared.http.send(request).await;
             let asked = match &result {
                 Ok(response) if is_transient(response.status()) => retry_after(response.headers()),
-                Ok(_) => None,
-                Err(_) => None,
+                Ok(_) | Err(_) => None,
             };
             let may_pass = match &result {
                 Ok(response) => is_transient(response.status()),
                 Err(error) => error.is_transient(),
             };
-            if may_pass && call.retries {
-                if let Some(wait) = backoff.next_wait(asked) {
-                    tokio::time::sleep(wait).await;
-                    continue;
-                }
+            if may_pass
+                && call.retries
+                && let Some(wait) = backoff.next_wait(asked)
+            {
+                tokio::time::sleep(wait).await;
+                continue;
             }
             let response = result.map_err(|source| Error::Http {
                 what: call.what.to_owned(),
@@ -126,7 +128,7 @@ impl Client {
             }
             let is_registrys_own = Origin::of(response.url()) == Origin::of(&endpoint.base);
             let asked_for = challenge_of(&response);
-            let reply = Reply::read(response, backoff.failures().max(1)).await;
+            let reply = Box::new(Reply::read(response, backoff.failures().max(1)).await);
             if is_registrys_own && !was_refreshed && wants_new_credential(&reply) {
                 was_refreshed = true;
                 challenge = asked_for.unwrap_or(challenge);
@@ -173,9 +175,10 @@ impl Client {
         let mut chosen = secure.clone();
         if self.shared.options.may_be_plain(registry, action) {
             let probe = self.shared.http.send(self.ping(&secure, action)?);
+            // A certificate that is not trusted is still TLS: there is no way around it but the user's word.
             let speaks_tls = matches!(
                 tokio::time::timeout(TLS_PROBE_TIMEOUT, probe).await,
-                Ok(Ok(_))
+                Ok(Ok(_) | Err(http::Error::Tls { is_tls: true, .. }))
             );
             if !speaks_tls {
                 chosen = base("http")?;
@@ -262,7 +265,7 @@ fn wants_new_credential(reply: &Reply) -> bool {
         || (reply.status == StatusCode::FORBIDDEN && says_expired())
 }
 
-fn failure(what: &str, registry: &str, credential: Option<String>, reply: Reply) -> Error {
+fn failure(what: &str, registry: &str, credential: Option<String>, reply: Box<Reply>) -> Error {
     match reply.status {
         http::StatusCode::UNAUTHORIZED | http::StatusCode::FORBIDDEN => Error::Unauthorized {
             what: what.to_owned(),

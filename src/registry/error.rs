@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -33,7 +34,7 @@ pub enum Error {
         /// The operation and its object.
         what: String,
         /// The answer.
-        reply: Reply,
+        reply: Box<Reply>,
     },
     /// The registry does not accept who we are.
     #[error("{what}: {registry} refused {}: {reply}", credential_text(credential.as_deref()))]
@@ -45,7 +46,7 @@ pub enum Error {
         /// The source of the credential that was used, if any was.
         credential: Option<String>,
         /// The answer.
-        reply: Reply,
+        reply: Box<Reply>,
     },
     /// A source of credentials cannot be used.
     #[error(transparent)]
@@ -156,6 +157,14 @@ impl Error {
         }
     }
 
+    /// Gives how long the registry asks to wait before another try.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { reply, .. } => reply.retry_after,
+            _ => None,
+        }
+    }
+
     /// Says whether the registry says that the object does not exist.
     pub fn is_not_found(&self) -> bool {
         self.status() == Some(StatusCode::NOT_FOUND)
@@ -198,6 +207,8 @@ pub struct Reply {
     pub errors: Vec<ReplyError>,
     /// How often the request was tried.
     pub tries: u32,
+    /// How long the registry asks to wait before another try.
+    pub retry_after: Option<Duration>,
 }
 
 /// One error of an answer.
@@ -234,11 +245,13 @@ impl Reply {
     /// Reads the body of an answer of failure.
     pub(super) async fn read(response: Response, tries: u32) -> Self {
         let status = response.status();
+        let retry_after = http::retry_after(response.headers());
         let body = response.head(ERROR_BODY_LIMIT).await;
         Self {
             status,
             errors: parse(&body),
             tries,
+            retry_after,
         }
     }
 }
@@ -282,6 +295,7 @@ mod tests {
                 status: StatusCode::FORBIDDEN,
                 errors: parse(body.as_bytes()),
                 tries: 1,
+                retry_after: None,
             }
             .to_string()
         };

@@ -8,6 +8,10 @@ use crate::http::HostTls;
 
 /// Settings of the registry client; the flags of kaniko with their meaning.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line, independent of the others"
+)]
 pub struct RegistryOptions {
     /// `--insecure`: registries that are pushed to may be reached without TLS.
     pub insecure: bool,

@@ -393,14 +393,14 @@ fn choose(index: &Index, platform: &Platform, reference: &Reference) -> Result<D
     listed.dedup();
     let more = listed.len().saturating_sub(LISTED_PLATFORMS);
     listed.truncate(LISTED_PLATFORMS);
-    let mut offered = if listed.is_empty() {
+    if more > 0 {
+        listed.push(format!("{more} more"));
+    }
+    let offered = if listed.is_empty() {
         "none that is named".to_owned()
     } else {
         listed.join(", ")
     };
-    if more > 0 {
-        offered.push_str(&format!(" and {more} more"));
-    }
     Err(Error::NoPlatform {
         what: format!("image {reference}"),
         wanted: platform.to_string(),

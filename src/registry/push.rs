@@ -100,7 +100,7 @@ impl Client {
     /// Says whether the repository of `target` has a blob. A registry that does not say counts as one without.
     ///
     /// # Errors
-    /// When there is no answer, or the credential is refused.
+    /// When there is no answer.
     pub async fn has_blob(
         &self,
         target: &Reference,
@@ -168,9 +168,8 @@ impl Client {
             Ok(response) if response.status() == StatusCode::ACCEPTED => {
                 Ok(location(&response, &what).map_or(Mount::Refused, Mount::Session))
             }
-            Ok(_) => Ok(Mount::Refused),
             // A mount is a wish: whatever is wrong with it, the upload comes next and tells what matters.
-            Err(_) => Ok(Mount::Refused),
+            Ok(_) | Err(_) => Ok(Mount::Refused),
         }
     }
 
@@ -208,9 +207,8 @@ impl Client {
                 accept: &[],
                 retries: false,
             };
-            let failure = match self.call(call).await {
-                Ok(_) => return Ok(()),
-                Err(error) => error,
+            let Err(failure) = self.call(call).await else {
+                return Ok(());
             };
             match failure.status().map(|status| status.as_u16()) {
                 // No monolithic upload, or none of this size: in pieces then.
@@ -222,7 +220,7 @@ impl Client {
                 _ if failure.is_transient() => {}
                 _ => return Err(failure),
             }
-            match backoff.next_wait(None) {
+            match backoff.next_wait(failure.retry_after()) {
                 Some(wait) => tokio::time::sleep(wait).await,
                 None => return Err(failure),
             }
@@ -301,18 +299,15 @@ impl Client {
             .header(header::CONTENT_TYPE, media_type)
             .body(Body::Bytes(bytes.clone()));
         let scope = scope(target, Action::Push);
-        let failure = match self
-            .call(Call {
-                what: &what,
-                scope: &scope,
-                request,
-                accept: &[],
-                retries: true,
-            })
-            .await
-        {
-            Ok(_) => return Ok(()),
-            Err(error) => error,
+        let call = Call {
+            what: &what,
+            scope: &scope,
+            request,
+            accept: &[],
+            retries: true,
+        };
+        let Err(failure) = self.call(call).await else {
+            return Ok(());
         };
         let may_be_there = failure.is_transient()
             || failure

@@ -20,13 +20,13 @@ use crate::http::{Authorization, Body, Method, Origin, Request, Secret, header, 
 const TOKEN_LIMIT: u64 = 64 * 1024;
 
 /// How long a token is valid when its server does not say (distribution "Token Authentication Specification").
-const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
+const DEFAULT_LIFETIME: Duration = Duration::from_mins(1);
 
 /// The longest time that a token is kept, whatever its server says.
-const LONGEST_LIFETIME: Duration = Duration::from_secs(3600);
+const LONGEST_LIFETIME: Duration = Duration::from_hours(1);
 
 /// Passwords are asked for again after this time: some are made for hours only.
-const PASSWORD_LIFETIME: Duration = Duration::from_secs(600);
+const PASSWORD_LIFETIME: Duration = Duration::from_mins(10);
 
 /// The rights that a request needs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -69,14 +69,16 @@ struct Kept {
     expires: Instant,
 }
 
+type Slot = Arc<tokio::sync::Mutex<Option<Kept>>>;
+
 /// Grants by scope. The lock of a scope is held while its grant is made: all who need it wait for the one request.
 #[derive(Debug, Default)]
 pub(super) struct Grants {
-    slots: Mutex<HashMap<Scope, Arc<tokio::sync::Mutex<Option<Kept>>>>>,
+    slots: Mutex<HashMap<Scope, Slot>>,
 }
 
 impl Grants {
-    fn slot(&self, scope: &Scope) -> Arc<tokio::sync::Mutex<Option<Kept>>> {
+    fn slot(&self, scope: &Scope) -> Slot {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(slots.entry(scope.clone()).or_default())
     }
@@ -107,7 +109,7 @@ impl Client {
         let margin = (lifetime / 4).min(Duration::from_secs(30));
         *kept = Some(Kept {
             grant: grant.clone(),
-            expires: Instant::now() + (lifetime - margin),
+            expires: Instant::now() + lifetime.saturating_sub(margin),
         });
         Ok(grant)
     }
@@ -216,7 +218,7 @@ impl Client {
             .await
             .map_err(http)?;
         if !response.status().is_success() {
-            let reply = Reply::read(response, 1).await;
+            let reply = Box::new(Reply::read(response, 1).await);
             return Err(match reply.status.as_u16() {
                 400 | 401 | 403 => Error::Unauthorized {
                     what,

@@ -303,7 +303,7 @@ async fn answer(
     };
     let (answer, fault) = {
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.record_and_respond(&head.method, &path, head.headers, body, address)
+        state.record_and_respond(&head.method, &path, head.headers, &body, address)
     };
     match fault {
         None => Ok(answer),
@@ -378,7 +378,7 @@ impl State {
         method: &Method,
         path: &str,
         mut headers: HeaderMap,
-        body: Bytes,
+        body: &Bytes,
         address: SocketAddr,
     ) -> (Answer, Option<Action>) {
         self.requests.push(Recorded {
@@ -424,7 +424,7 @@ impl State {
         method: &Method,
         path: &str,
         headers: &HeaderMap,
-        body: Bytes,
+        body: &Bytes,
         address: SocketAddr,
     ) -> Answer {
         let (path, raw_query) = path.split_once('?').unwrap_or((path, ""));
@@ -467,7 +467,7 @@ impl State {
                         name,
                         query: &query,
                         headers,
-                        body: &body,
+                        body,
                     },
                 );
             }
