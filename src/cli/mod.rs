@@ -13,6 +13,7 @@ mod resolve;
 mod summary;
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -96,6 +97,7 @@ pub fn run(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> u8
             0
         }
         Parsed::Doctor(args) => doctor::doctor(&args, &Env::new(environment)),
+        Parsed::Restore => doctor::restore(),
         Parsed::Build { args, is_executor } => {
             let carried = match scrub::take_environment(&environment) {
                 Ok(Some(carried)) => carried,
@@ -116,6 +118,7 @@ enum Parsed {
         is_executor: bool,
     },
     Doctor(flags::DoctorArgs),
+    Restore,
     Version,
 }
 
@@ -142,7 +145,13 @@ fn parse(arguments: &[OsString]) -> Result<Parsed, u8> {
             return Err(USAGE);
         }
     }
-    let is_executor = name == "executor";
+    // By kaniko's name the build's flags stand at the top level; the subcommands are there too.
+    let is_subcommand = |word: &OsString| {
+        Program::command()
+            .get_subcommands()
+            .any(|known| word == known.get_name())
+    };
+    let is_executor = name == "executor" && !arguments.get(1).is_some_and(is_subcommand);
     let fail = |error: clap::Error| {
         let code = if error.use_stderr() { USAGE } else { 0 };
         // Whoever closed the pipe has seen enough.
@@ -150,9 +159,6 @@ fn parse(arguments: &[OsString]) -> Result<Parsed, u8> {
         code
     };
     if is_executor {
-        if arguments.get(1).is_some_and(|word| word == "version") {
-            return Ok(Parsed::Version);
-        }
         let matches = Executor::command()
             .try_get_matches_from(arguments)
             .map_err(fail)?;
@@ -168,6 +174,7 @@ fn parse(arguments: &[OsString]) -> Result<Parsed, u8> {
         match Program::from_arg_matches(&matches).map_err(fail)?.command {
             Command::Build(args) => Parsed::Build { args, is_executor },
             Command::Doctor(args) => Parsed::Doctor(args),
+            Command::Restore => Parsed::Restore,
             Command::Version => Parsed::Version,
         },
     )
@@ -176,7 +183,7 @@ fn parse(arguments: &[OsString]) -> Result<Parsed, u8> {
 fn help_of_variables() -> String {
     let mut text = "Environment:\n".to_owned();
     for (names, meaning) in env::VARIABLES {
-        text.push_str(&format!("  {names}\n          {meaning}\n"));
+        let _ = writeln!(text, "  {names}\n          {meaning}");
     }
     text
 }
@@ -245,6 +252,7 @@ fn build_with(
         choice: choice(args.isolation, &env)?,
         state_dir: resolve::state_dir(args.state_dir.as_deref(), &env)?,
         force: args.force,
+        keep: resolve::keep(args, is_executor),
     };
     let executor = sandbox::enter(&options)?;
     let since_epoch = SystemTime::now()

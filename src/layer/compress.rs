@@ -81,20 +81,20 @@ pub(super) fn through<T>(
         let written = output
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        match (outcome, written) {
-            (Ok((value, diff_id, uncompressed)), Ok((digest, size))) => Ok((
-                value,
-                Compressed {
-                    diff_id,
-                    uncompressed,
-                    digest,
-                    size,
-                },
-            )),
-            // A writer that cannot go on fails for the reason that the output has.
-            (_, Err(error @ (Error::Sink(_) | Error::Compress(_)))) => Err(error),
-            (Err(error), _) | (Ok(_), Err(error)) => Err(error),
-        }
+        // A producer that cannot go on fails for the reason that the output has.
+        let written = match written {
+            Err(error @ (Error::Sink(_) | Error::Compress(_))) => return Err(error),
+            answer => answer,
+        };
+        let (value, diff_id, uncompressed) = outcome?;
+        let (digest, size) = written?;
+        let compressed = Compressed {
+            diff_id,
+            uncompressed,
+            digest,
+            size,
+        };
+        Ok((value, compressed))
     })
 }
 

@@ -103,10 +103,10 @@ pub(super) fn number(field: &[u8]) -> Option<i64> {
     let is_negative = first & 0x40 != 0;
     let mut value: i64 = if is_negative { -1 } else { 0 };
     for (at, &byte) in field.iter().enumerate() {
-        let byte = match (at, is_negative) {
-            (0, true) => byte,
-            (0, false) => byte & 0x7f,
-            _ => byte,
+        let byte = if at == 0 && !is_negative {
+            byte & 0x7f
+        } else {
+            byte
         };
         value = value.checked_mul(256)?.checked_add(i64::from(byte))?;
         if at == 0 && is_negative {

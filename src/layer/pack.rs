@@ -8,7 +8,7 @@ use tar::EntryType;
 
 use crate::oci::{Compression, Digest};
 use crate::rootfs::{Device, Dir, FileType, Metadata, Owner, RelPath, Rootfs, Timestamp, escape};
-use crate::snapshot::{ChangeKind, Changes, is_image_xattr};
+use crate::snapshot::{ChangeKind, Changes, image_xattrs};
 
 use super::compress::{self, BlockWriter, Settings};
 use super::error::Error;
@@ -160,7 +160,7 @@ impl Packer<'_> {
             if let Some(first) = self.links.get(&inode) {
                 let first = first.clone();
                 let entry = self.entry(path, &stat, EntryType::Link);
-                return self.put(NewEntry {
+                return self.put(&NewEntry {
                     name: path.as_bytes(),
                     link_name: first.as_bytes(),
                     ..entry
@@ -168,16 +168,18 @@ impl Packer<'_> {
             }
             self.links.insert(inode, path.clone());
         }
-        let xattrs = match stat.file_type {
-            FileType::File | FileType::Dir => xattrs(path, dir, name)?,
+        let mut xattrs = match stat.file_type {
+            FileType::File | FileType::Dir => image_xattrs(dir, name)?,
             _ => Vec::new(),
         };
+        // A record's key ends at the first `=`, so no such name can be written.
+        xattrs.retain(|(key, _)| !key.contains(&b'='));
         match stat.file_type {
             FileType::File => self.file(path, dir, name, &stat, &xattrs),
             FileType::Dir => {
                 let with_slash = [path.as_bytes(), b"/"].concat();
                 let entry = self.entry(path, &stat, EntryType::Directory);
-                self.put(NewEntry {
+                self.put(&NewEntry {
                     name: &with_slash,
                     xattrs: &xattrs,
                     ..entry
@@ -186,7 +188,7 @@ impl Packer<'_> {
             FileType::Symlink => {
                 let target = dir.read_link(name).map_err(|e| failed(path, e))?;
                 let entry = self.entry(path, &stat, EntryType::Symlink);
-                self.put(NewEntry {
+                self.put(&NewEntry {
                     name: path.as_bytes(),
                     link_name: &target,
                     ..entry
@@ -199,7 +201,7 @@ impl Packer<'_> {
                     _ => EntryType::Fifo,
                 };
                 let entry = self.entry(path, &stat, entry_type);
-                self.put(NewEntry {
+                self.put(&NewEntry {
                     name: path.as_bytes(),
                     device: stat.rdev,
                     ..entry
@@ -228,16 +230,16 @@ impl Packer<'_> {
         }
     }
 
-    fn put(&mut self, entry: NewEntry<'_>) -> Result<(), Error> {
+    fn put(&mut self, entry: &NewEntry<'_>) -> Result<(), Error> {
         self.entries += 1;
-        write_header(self.out, &entry).map_err(Error::Sink)
+        write_header(self.out, entry).map_err(Error::Sink)
     }
 
     /// Writes `.wh.NAME` (image-spec layer.md "Whiteouts").
     fn whiteout(&mut self, path: &RelPath, name: &[u8]) -> Result<(), Error> {
         let marker = [b".wh.", name].concat();
         let marker = path.parent().unwrap_or_default().child(&marker);
-        self.put(NewEntry {
+        self.put(&NewEntry {
             name: marker.as_bytes(),
             entry_type: EntryType::Regular,
             link_name: b"",
@@ -263,7 +265,7 @@ impl Packer<'_> {
             _ => Some(dir.open_file(name).map_err(|e| failed(path, e))?),
         };
         let entry = self.entry(path, stat, EntryType::Regular);
-        self.put(NewEntry {
+        self.put(&NewEntry {
             name: path.as_bytes(),
             size: stat.size,
             xattrs,
@@ -302,21 +304,6 @@ impl Packer<'_> {
         }
         write_padding(self.out, stat.size).map_err(Error::Sink)
     }
-}
-
-fn xattrs(path: &RelPath, dir: &Dir, name: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
-    let mut found = Vec::new();
-    for key in dir.xattr_names(name).map_err(|e| failed(path, e))? {
-        // A record's key ends at the first `=`, so no other name can be written.
-        if is_image_xattr(&key)
-            && !key.contains(&b'=')
-            && let Some(value) = dir.xattr(name, &key).map_err(|e| failed(path, e))?
-        {
-            found.push((key, value));
-        }
-    }
-    found.sort_unstable();
-    Ok(found)
 }
 
 fn failed(path: &RelPath, source: crate::rootfs::Error) -> Error {

@@ -1,6 +1,6 @@
 //! PAX extended headers (POSIX pax "Extended Header"), read strictly: any malformed record is an error.
 
-use crate::rootfs::Timestamp;
+use crate::rootfs::{Timestamp, Xattrs};
 
 use super::header::{Rule, id};
 
@@ -21,7 +21,7 @@ pub(super) struct Pax {
     pub(super) uid: Option<u32>,
     pub(super) gid: Option<u32>,
     pub(super) mtime: Option<Timestamp>,
-    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) xattrs: Xattrs,
     pub(super) sparse: PaxSparse,
 }
 
@@ -48,8 +48,11 @@ pub(super) fn parse(body: &[u8]) -> Result<Pax, Rule> {
     Ok(pax)
 }
 
+/// A key, its value, and what follows the record.
+type Record<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+
 /// Splits off one record: `LENGTH KEY=VALUE\n`, the length counting all of it.
-fn record(bytes: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Rule> {
+fn record(bytes: &[u8]) -> Result<Record<'_>, Rule> {
     const RULE: Rule = "an extended header record is malformed";
     let space = bytes.iter().take(20).position(|&b| b == b' ').ok_or(RULE)?;
     let length = usize::try_from(decimal(&bytes[..space]).ok_or(RULE)?).map_err(|_| RULE)?;
@@ -82,7 +85,7 @@ fn apply(pax: &mut Pax, key: &[u8], value: &[u8]) -> Result<(), Rule> {
         b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => {
             pax.sparse.has_map = true;
             let is_offset = key == b"GNU.sparse.offset";
-            if is_offset != (pax.sparse.numbers.len() % 2 == 0) {
+            if is_offset != (pax.sparse.numbers.len().is_multiple_of(2)) {
                 return Err("the map of a sparse file is malformed");
             }
             pax.sparse.numbers.push(size(value)?);

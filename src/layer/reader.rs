@@ -5,7 +5,7 @@
 
 use std::io::{self, Read};
 
-use crate::rootfs::{Device, Owner, Timestamp, escape};
+use crate::rootfs::{Device, Owner, Timestamp, Xattrs, escape};
 
 use super::error::Error;
 use super::header::{BLOCK_BYTES, RawHeader, Rule, until_nul};
@@ -41,7 +41,7 @@ pub(super) struct Entry {
     pub(super) size: u64,
     pub(super) mtime: Timestamp,
     pub(super) device: Device,
-    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) xattrs: Xattrs,
     /// Where the content goes, if the file is sparse.
     pub(super) extents: Option<Vec<Extent>>,
 }
@@ -85,10 +85,10 @@ impl<R: Read> TarReader<R> {
         loop {
             let Some(block) = self.header_block()? else {
                 self.is_done = true;
-                return match extensions.is_empty() {
-                    true => Ok(None),
-                    false => Err(malformed(b"", "the archive ends after an extended header")),
-                };
+                if !extensions.is_empty() {
+                    return Err(malformed(b"", "the archive ends after an extended header"));
+                }
+                return Ok(None);
             };
             let header = RawHeader::parse(&block)
                 .map_err(|rule| malformed(until_nul(&block[..100]), rule))?;
@@ -194,9 +194,10 @@ impl<R: Read> TarReader<R> {
             (entry.extents, entry.size) = (Some(extents), real_size);
         } else if pax.sparse.has_map || pax.sparse.map_in_body {
             let real_size = pax.sparse.real_size.ok_or("a sparse file has no size")?;
-            let numbers = match pax.sparse.map_in_body {
-                true => self.map_in_body()?,
-                false => pax.sparse.numbers,
+            let numbers = if pax.sparse.map_in_body {
+                self.map_in_body()?
+            } else {
+                pax.sparse.numbers
             };
             let extents = sparse::extents(&numbers)?;
             sparse::check(&extents, real_size, self.content)?;

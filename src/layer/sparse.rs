@@ -40,7 +40,7 @@ pub(super) fn push_gnu(
 
 /// Pairs offsets with lengths.
 pub(super) fn extents(numbers: &[u64]) -> Result<Vec<Extent>, Rule> {
-    if numbers.len() % 2 != 0 || numbers.len() / 2 > EXTENTS_MAX {
+    if !numbers.len().is_multiple_of(2) || numbers.len() / 2 > EXTENTS_MAX {
         return Err("the map of a sparse file is malformed");
     }
     let pairs = numbers.chunks_exact(2);

@@ -38,6 +38,9 @@ pub use resolve::Leaf;
 
 use resolve::{DIR_HANDLE, Missing};
 
+/// Extended attributes: names and values.
+pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// How paths are resolved; tests force the walk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Resolver {
@@ -340,7 +343,7 @@ impl Rootfs {
     }
 
     /// Reads all extended attributes; a link's own.
-    pub fn xattrs(&self, path: &RelPath) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    pub fn xattrs(&self, path: &RelPath) -> Result<Xattrs, Error> {
         let (dir, name) = self.parent(path)?;
         let mut all = Vec::new();
         for key in dir.xattr_names(name)? {

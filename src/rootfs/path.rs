@@ -194,7 +194,8 @@ pub fn escape(bytes: &[u8]) -> String {
             }
         }
         for byte in chunk.invalid() {
-            text.push_str(&format!("\\x{byte:02x}"));
+            let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or('?');
+            text.extend(['\\', 'x', digit(byte >> 4), digit(byte & 15)]);
         }
     }
     if shown.len() < bytes.len() {

@@ -69,10 +69,11 @@ pub(super) fn remove_all(parent: &Dir, name: &[u8], kept: &Protected) -> Result<
         }
         let done = levels.pop().expect("checked above");
         let Some(above) = levels.last_mut() else {
-            return match leave(parent.fd(), &done, &path)? {
-                true => Ok(Removed::All),
-                false => Ok(Removed::KeptMounts),
-            };
+            return Ok(if leave(parent.fd(), &done, &path)? {
+                Removed::All
+            } else {
+                Removed::KeptMounts
+            });
         };
         let up = rustix::fs::openat(
             fd.as_fd(),

@@ -268,7 +268,7 @@ fn copies_contents_and_keeps_holes() {
         from.write_all(b"head").unwrap();
         rustix::fs::ftruncate(&from, 64 << 20).unwrap();
         rustix::fs::seek(&from, rustix::fs::SeekFrom::Start(32 << 20)).unwrap();
-        from.write_all(&[9; 100_000]).unwrap();
+        from.write_all(&vec![9; 100_000]).unwrap();
         let to = f.rootfs.create_file(&path("to"), 0o600).unwrap();
         let from = f.rootfs.open_file(&path("from"), Leaf::Keep).unwrap();
         assert_eq!(copy_contents(&from, &to).unwrap(), 64 << 20);

@@ -36,6 +36,9 @@ pub struct EnterOptions {
     pub state_dir: PathBuf,
     /// In place: be content with proof of a container where our image's marker is not found.
     pub force: bool,
+    /// In place: absolute paths that stay where they are while `/` is used, as mounts do: the context, and where
+    /// outputs are written.
+    pub keep: Vec<PathBuf>,
 }
 
 /// One way of isolating, as the machine may offer it; strongest first.
@@ -80,7 +83,7 @@ pub fn enter(options: &EnterOptions) -> Result<Box<dyn Executor>, SandboxError> 
         };
         match checked {
             Ok(Some(findings)) => return enter_namespace(rung, &findings, &options.state_dir),
-            Ok(None) => return super::inplace::enter(),
+            Ok(None) => return super::inplace::enter(&options.keep),
             Err(reason) => reasons.push(format!("{}: {reason}", rung.name())),
         }
     }

@@ -35,3 +35,4 @@ pub use executor::{
     Cancel, ChangeSource, Executor, FinishedStage, Isolation, LayerSlot, Network, Ownership,
     ProtectedPath, Protection, RunOutput, RunSpec, RunStatus, StepKind, UpperView, Workspace,
 };
+pub use inplace::restore;

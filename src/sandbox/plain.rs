@@ -8,8 +8,8 @@ use super::executor::{
 use super::namespace::{FOREIGN_STAGE, Shared};
 use super::stubs::times;
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, Uid, XattrFlags, chownat, lgetxattr, llistxattr, lsetxattr,
-    mknodat, utimensat,
+    AtFlags, CWD, FileType, Gid, Mode, Uid, XattrFlags, chownat, lgetxattr, lgetxattr_query,
+    llistxattr, llistxattr_query, lsetxattr, mknodat, utimensat,
 };
 use rustix::io::Errno;
 use std::collections::HashMap;
@@ -200,8 +200,7 @@ fn copy_entry(from: &Path, to: &Path, links: &mut HashMap<(u64, u64), PathBuf>) 
 
 /// Copies the extended attributes that are not overlayfs's own marks.
 pub(super) fn copy_xattrs(from: &Path, to: &Path) -> Result<(), Errno> {
-    let mut nothing: [u8; 0] = [];
-    let length = match llistxattr(from, &mut nothing[..]) {
+    let length = match llistxattr_query(from) {
         Ok(length) => length,
         Err(Errno::NOTSUP) => return Ok(()),
         Err(error) => return Err(error),
@@ -215,7 +214,7 @@ pub(super) fn copy_xattrs(from: &Path, to: &Path) -> Result<(), Errno> {
         if name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.") {
             continue;
         }
-        let size = lgetxattr(from, name, &mut nothing[..])?;
+        let size = lgetxattr_query(from, name)?;
         let mut value = vec![0_u8; size];
         let size = lgetxattr(from, name, &mut value[..])?;
         lsetxattr(to, name, &value[..size], XattrFlags::empty())?;

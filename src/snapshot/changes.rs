@@ -122,6 +122,7 @@ fn is_sibling(a: &RelPath, b: &RelPath) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::ChangeKind::{Added, Deleted, Modified, Parent};
     use super::*;
 
     #[test]
@@ -130,7 +131,6 @@ mod tests {
             path: RelPath::parse(path).unwrap(),
             kind,
         };
-        use ChangeKind::{Added, Deleted, Modified, Parent};
         let changes = Changes::new(vec![
             change("usr/lib/x", Added),
             change("", Modified),

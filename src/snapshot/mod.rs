@@ -17,6 +17,7 @@ pub use changes::{Change, ChangeKind, Changes};
 pub use index::Index;
 pub use scan::{Contents, ScanOptions};
 pub use upper::from_upper;
+pub(crate) use upper::image_xattrs;
 
 /// Is this extended attribute part of an image?
 ///

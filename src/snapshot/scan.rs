@@ -19,7 +19,7 @@ use super::upper::image_xattrs;
 const TMPFS_MAGIC: i64 = 0x0102_1994;
 /// How long to wait for the coarse clock to pass the newest ctime. A tick is at most 10 ms; a ctime further ahead was
 /// made before the clock was set back, and waiting would not help.
-const CLOCK_WAIT_MAX: Duration = Duration::from_millis(50);
+const CLOCK_WAIT_MILLIS_MAX: u32 = 50;
 /// Contents are hashed so many bytes at a time.
 const READ_BYTES: usize = 128 << 10;
 
@@ -241,7 +241,7 @@ impl Scan<'_> {
         dir: &Dir,
         known: Option<(&Index, &Record)>,
     ) -> Result<Record, Error> {
-        let (dev, ctime_lies) = self.device(stat.dev)?;
+        let (dev, ctime_lies) = self.device(stat.dev);
         let type_bits = match stat.file_type {
             FileType::File => 0o100_000,
             FileType::Dir => 0o040_000,
@@ -293,30 +293,26 @@ impl Scan<'_> {
         Ok(record)
     }
 
-    fn device(&self, device: Device) -> Result<(u16, bool), Error> {
+    fn device(&self, device: Device) -> (u16, bool) {
         let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
         let known = devices.iter().position(|(known, _)| *known == device);
-        let at = match known {
-            Some(at) => at,
-            None => {
-                // Only the root's own file system can be met here: mounts are left out. Overlays show their layers' devices.
-                let lies = rustix::fs::fstatfs(self.rootfs.as_fd())
-                    .is_ok_and(|fs| i64::try_from(fs.f_type) == Ok(TMPFS_MAGIC));
-                devices.push((device, lies));
-                devices.len() - 1
-            }
-        };
-        Ok((u16::try_from(at).unwrap_or(u16::MAX), devices[at].1))
+        let at = known.unwrap_or_else(|| {
+            // Mounts are left out, so all that is met is on the root's file system, whatever device an overlay shows.
+            let lies =
+                rustix::fs::fstatfs(self.rootfs.as_fd()).is_ok_and(|fs| fs.f_type == TMPFS_MAGIC);
+            devices.push((device, lies));
+            devices.len() - 1
+        });
+        (u16::try_from(at).unwrap_or(u16::MAX), devices[at].1)
     }
 }
 
 /// Waits until the clock that stamps inodes shows a later time than any stamp seen.
 fn wait_until_clock_passed(newest: Timestamp) {
-    let started = std::time::Instant::now();
-    loop {
+    for _ in 0..CLOCK_WAIT_MILLIS_MAX {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
         let now = (now.tv_sec, u32::try_from(now.tv_nsec).unwrap_or_default());
-        if now > (newest.secs, newest.nanos) || started.elapsed() > CLOCK_WAIT_MAX {
+        if now > (newest.secs, newest.nanos) {
             return;
         }
         std::thread::sleep(Duration::from_millis(1));

@@ -117,7 +117,7 @@ fn an_index_tells_every_change() {
             "chmod",
             |r| {
                 fs::set_permissions(r.join("etc/passwd"), fs::Permissions::from_mode(0o600))
-                    .unwrap()
+                    .unwrap();
             },
             &["M /etc/passwd"],
         ),
@@ -153,7 +153,7 @@ fn an_index_tells_every_change() {
                         .write(true)
                         .open(r.join("etc/passwd"))
                         .unwrap(),
-                )
+                );
             },
             &[],
         ),

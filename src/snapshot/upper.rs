@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use crate::rootfs::{Dir, FileType, Metadata, Protected, RelPath, Rootfs};
+use crate::rootfs::{Dir, FileType, Metadata, Protected, RelPath, Rootfs, Xattrs};
 
 use super::diff::{Evidence, differs};
 use super::{Change, ChangeKind, Changes, Error, is_image_xattr};
@@ -56,9 +56,10 @@ struct UpperWalk<'a> {
 impl UpperWalk<'_> {
     fn directory(&mut self, visit: &Visit, pending: &mut Vec<Visit>) -> Result<(), Error> {
         let dir = self.upper.open_dir(&visit.path)?;
-        let base_dir = match visit.has_base {
-            true => Some(self.base.open_dir(&visit.path)?),
-            false => None,
+        let base_dir = if visit.has_base {
+            Some(self.base.open_dir(&visit.path)?)
+        } else {
+            None
         };
         let mut names = dir.names()?;
         names.sort_unstable();
@@ -176,7 +177,7 @@ impl Evidence for Pair<'_> {
 }
 
 /// Reads the attributes that belong to an image, sorted by name.
-pub(crate) fn image_xattrs(dir: &Dir, name: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+pub(crate) fn image_xattrs(dir: &Dir, name: &[u8]) -> Result<Xattrs, Error> {
     let mut found = Vec::new();
     for key in dir.xattr_names(name)? {
         if is_image_xattr(&key)

@@ -36,6 +36,7 @@ fn enter_namespace(state: &Path) -> Box<dyn Executor> {
         choice: Choice::Namespace,
         state_dir: state.to_owned(),
         force: false,
+        keep: Vec::new(),
     })
     .unwrap();
     println!("   {} [{:?}]", executor.describe(), started.elapsed());
@@ -194,6 +195,7 @@ fn layers() {
             (lower.mtime(), lower.mtime_nsec(), lower.mode())
         );
     }
+    drop(view);
 
     workspace.begin_step(StepKind::Run).unwrap();
     run(
@@ -207,8 +209,6 @@ fn layers() {
     };
     workspace.seal_step().unwrap();
     // Readable while the next step goes on.
-    drop(view);
-
     workspace.begin_step(StepKind::Run).unwrap();
     run(&mut *workspace, &shell("echo newer > /new"));
     assert_eq!(names(view.upper()), ["bin", "etc", "new", "proc2", "tmp"]);
@@ -486,6 +486,7 @@ fn doctor() {
         choice: Choice::Auto,
         state_dir: state.path().to_owned(),
         force: false,
+        keep: Vec::new(),
     })
     .unwrap();
     for report in &reports {

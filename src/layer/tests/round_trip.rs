@@ -39,7 +39,7 @@ fn fill(rootfs: &Rootfs) {
             .create_file(p, 0o644)
             .unwrap()
             .write_all(bytes)
-            .unwrap()
+            .unwrap();
     };
     rootfs
         .create_dir_all(&path("usr/share/empty"), 0o755, None)

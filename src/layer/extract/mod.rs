@@ -4,10 +4,10 @@
 //! with a directory and all else is removed first. Attributes are set in the order owner, attributes, mode, time;
 //! those of directories at the end, if the directory is still the one that was made.
 
+mod lower;
+
 use std::collections::HashSet;
 use std::io::{Read, Seek, SeekFrom, Write};
-
-use sha2::{Digest, Sha256};
 
 use crate::rootfs::{
     Device, Dir, Leaf, Metadata, NewFile, Node, Owner, Protected, RelPath, Removed, Rootfs,
@@ -182,29 +182,26 @@ impl<'a> Extractor<'a> {
         let path = self.destination.join(path);
         let name = path.file_name().unwrap_or_default();
         let above = path.parent().unwrap_or_default();
-        let parent = match self.parent.take() {
-            Some((known, dir)) if known == above => dir,
-            _ => match self.open_parent(&above).map_err(fail)? {
-                Some(dir) => dir,
-                None => {
-                    self.warn(format!(
-                        "{path} is below a mount or the builder's own files; left out"
-                    ));
-                    return Ok(());
-                }
-            },
+        let known = self.parent.take().filter(|(known, _)| *known == above);
+        let opened = match known {
+            Some((_, dir)) => Some(dir),
+            None => self.open_parent(&above).map_err(fail)?,
+        };
+        let Some(parent) = opened else {
+            self.warn(format!(
+                "{path} is below a mount or the builder's own files; left out"
+            ));
+            return Ok(());
         };
         let canonical = parent.path().child(name);
-        let link = match entry.kind {
-            EntryKind::HardLink => match self.link_target(entry, &canonical)? {
-                Some(target) => Some(target),
-                None => {
-                    self.parent = Some((above, parent));
-                    return Ok(());
-                }
-            },
-            _ => None,
-        };
+        let mut link = None;
+        if entry.kind == EntryKind::HardLink {
+            link = self.link_target(entry, &canonical)?;
+            if link.is_none() {
+                self.parent = Some((above, parent));
+                return Ok(());
+            }
+        }
         let place = self
             .clear_place(&parent, name, &canonical, entry.kind)
             .map_err(fail)?;
@@ -217,7 +214,7 @@ impl<'a> Extractor<'a> {
             return Ok(());
         }
         let keeps_parent = !matches!(place, Place::Emptied);
-        if self.make(entry, &parent, name, &canonical, place, link, reader)? {
+        if self.make(entry, &parent, name, &canonical, &place, link, reader)? {
             self.touch(&canonical);
             if let Some(made) = &mut self.made {
                 made.push(canonical);
@@ -239,7 +236,7 @@ impl<'a> Extractor<'a> {
         parent: &Dir,
         name: &[u8],
         canonical: &RelPath,
-        place: Place,
+        place: &Place,
         link: Option<(Dir, Vec<u8>)>,
         reader: &mut TarReader<R>,
     ) -> Result<bool, Error> {
@@ -308,11 +305,11 @@ impl<'a> Extractor<'a> {
         parent: &Dir,
         name: &[u8],
         canonical: &RelPath,
-        place: Place,
+        place: &Place,
     ) -> Result<(), Error> {
         let fail = |source| failed(&entry.name, source);
         let stat = match place {
-            Place::Dir(stat) => stat,
+            Place::Dir(stat) => *stat,
             Place::Free | Place::Emptied | Place::Kept(_) => {
                 parent.create_dir(name, 0o700).map_err(fail)?;
                 match parent.lstat(name).map_err(fail)? {
@@ -490,9 +487,10 @@ impl<'a> Extractor<'a> {
             return Ok(Place::Emptied);
         }
         parent.remove(name)?;
-        Ok(match stat.is_file() {
-            true => Place::Free,
-            false => Place::Emptied,
+        Ok(if stat.is_file() {
+            Place::Free
+        } else {
+            Place::Emptied
         })
     }
 
@@ -532,76 +530,6 @@ impl<'a> Extractor<'a> {
         }
     }
 
-    /// Takes away what lower layers have at a name, but nothing that this archive made.
-    pub(super) fn remove_lower(&mut self, above: &RelPath, name: &[u8]) -> Result<(), Error> {
-        let fail = |source| failed(name, source);
-        let Some(dir) = self.lower_dir(above)? else {
-            return Ok(());
-        };
-        self.parent = None;
-        self.remove_untouched(&dir, name).map_err(fail)
-    }
-
-    /// Takes away what lower layers have in a directory, but nothing that this archive made.
-    pub(super) fn remove_lower_children(&mut self, above: &RelPath) -> Result<(), Error> {
-        let fail = |source| failed(above.as_bytes(), source);
-        let Some(dir) = self.lower_dir(above)? else {
-            return Ok(());
-        };
-        self.parent = None;
-        for name in dir.names().map_err(fail)? {
-            self.remove_untouched(&dir, &name).map_err(fail)?;
-        }
-        Ok(())
-    }
-
-    /// Opens the directory of a whiteout. Without one there is nothing to remove.
-    fn lower_dir(&mut self, above: &RelPath) -> Result<Option<Dir>, Error> {
-        match self.rootfs.dir(&self.destination.join(above)) {
-            Ok(dir) => Ok(Some(dir)),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(failed(above.as_bytes(), error)),
-        }
-    }
-
-    fn remove_untouched(&mut self, dir: &Dir, name: &[u8]) -> Result<(), crate::rootfs::Error> {
-        let path = dir.path().child(name);
-        let is_touched = self
-            .touched
-            .as_ref()
-            .is_some_and(|touched| touched.contains(&path_hash(&path)));
-        if !is_touched {
-            if dir.remove_all(name, self.settings.protected)? == Removed::KeptMounts {
-                self.warn(format!(
-                    "{path} is, or holds, a mount point or the builder's own; left as it is"
-                ));
-            }
-            return Ok(());
-        }
-        if dir
-            .lstat(name)?
-            .is_some_and(|stat| stat.is_dir() && !stat.is_mount_root)
-        {
-            // No deeper than the paths of this archive, which are bounded.
-            let below = dir.open_dir(name)?;
-            for name in below.names()? {
-                self.remove_untouched(&below, &name)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn touch(&mut self, canonical: &RelPath) {
-        let Some(touched) = &mut self.touched else {
-            return;
-        };
-        touched.insert(path_hash(canonical));
-        let mut above = canonical.parent();
-        while let Some(path) = above.filter(|path| touched.insert(path_hash(path))) {
-            above = path.parent();
-        }
-    }
-
     pub(super) fn warn(&mut self, warning: String) {
         if self.warnings.len() < WARNINGS_MAX {
             self.warnings.push(warning);
@@ -632,14 +560,6 @@ impl<'a> Extractor<'a> {
         }
         Ok(())
     }
-}
-
-/// 128 bits stand for a path: a million entries cost some 40 MiB less than their names.
-fn path_hash(path: &RelPath) -> u128 {
-    let digest = Sha256::digest(path.as_bytes());
-    let mut first = [0; 16];
-    first.copy_from_slice(&digest[..16]);
-    u128::from_le_bytes(first)
 }
 
 fn failed(name: &[u8], source: crate::rootfs::Error) -> Error {
