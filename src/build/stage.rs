@@ -41,7 +41,7 @@ pub(super) struct StageResult {
 pub(super) struct Parent {
     config: ImageConfig,
     layers: Vec<ImageLayer>,
-    owners: layer::Ownership,
+    pub(super) owners: layer::Ownership,
 }
 
 impl StageResult {
@@ -115,6 +115,9 @@ pub(super) fn build(engine: &Engine<'_>, index: usize) -> Result<StageResult, Bu
     } else {
         None
     };
+    if let (StageBase::Image(image), Some(_)) = (stage.base, &workspace) {
+        building.owners = engine.owners_of_image(image);
+    }
     for number in 0..stage.steps.len() {
         engine.check_cancelled()?;
         building.step(number, workspace.as_mut())?;
