@@ -23,5 +23,7 @@ docker run --rm --network=host -e LONGSHORE_TEST_INPLACE=yes -e SECRET=planted-i
   /bin/sh -c "echo the shell is alive"
   /busybox/busybox ls -A /
 ' || status=$?
+docker run --rm --network=host --security-opt seccomp=unconfined "$image" /longshore/test root::surroundings root::processes || status=$?
+ docker run --rm --network=host --security-opt seccomp=unconfined -v /state -e TMPDIR=/state "$image" /longshore/test root::surroundings root::layers root::processes root::many || status=$?
 docker rmi "$image" > /dev/null
 exit $status
