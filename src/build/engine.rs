@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fs::File;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -16,7 +15,6 @@ use crate::plan::{CopyFrom, Outline, Plan};
 use crate::registry::{self, Client};
 use crate::rootfs::{Protected, Rootfs};
 use crate::sandbox::{Executor, FinishedStage, SandboxError, Workspace};
-use crate::snapshot::{Contents, ScanOptions};
 
 use super::copy::SourceTree;
 use super::event::{Direction, Event, Events};
@@ -99,14 +97,6 @@ impl Engine<'_> {
     /// The time that the image carries, RFC 3339.
     pub(super) fn created_text(&self) -> String {
         created_text(self.request.created)
-    }
-
-    pub(super) fn scan_options(&self) -> ScanOptions<'static> {
-        ScanOptions {
-            threads: NonZeroUsize::new(self.request.threads).unwrap_or(NonZeroUsize::MIN),
-            contents: Contents::WhereCtimeLies,
-            previous: None,
-        }
     }
 
     pub(super) fn packer(&self) -> Packer {

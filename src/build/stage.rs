@@ -1,6 +1,7 @@
 //! One stage: its base into a tree, then step by step, each step's changes into a layer.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -14,7 +15,7 @@ use crate::sandbox::{
     ChangeSource, FinishedStage, LayerSlot, Ownership, Protection, StepKind as SandboxStep,
     Workspace,
 };
-use crate::snapshot::{Change, ChangeKind, Changes, Index};
+use crate::snapshot::{Change, ChangeKind, Changes, Contents, Index, ScanOptions};
 
 use super::copy::{Destination, SourceTree, copy, make_parents};
 use super::engine::Engine;
@@ -64,8 +65,10 @@ struct Building<'e> {
     config: ImageConfig,
     layers: Vec<ImageLayer>,
     history: Vec<History>,
-    /// The index from before the next RUN, where changes are found by a scan and nothing else happened since.
+    /// The last walk of the tree, where changes are found by walks.
     index: Option<Index>,
+    /// Whether nothing was changed since that walk.
+    is_index_current: bool,
     /// The layer that is packed in the background, and the number of its step.
     packing: Option<Packing>,
     owners: layer::Ownership,
@@ -102,6 +105,7 @@ pub(super) fn build(engine: &Engine<'_>, index: usize) -> Result<StageResult, Bu
         layers,
         history: Vec::new(),
         index: None,
+        is_index_current: false,
         packing: None,
         owners,
         deferred: BTreeMap::new(),
@@ -293,13 +297,13 @@ impl Building<'_> {
             ChangeSource::Scan { root } => {
                 let rootfs = Rootfs::open(root)?;
                 let changes = if let Some(before) = before {
-                    let after = Index::scan(&rootfs, &protected, self.engine.scan_options())
-                        .map_err(|e| snapshot_error(step, e))?;
+                    let after = self.scan(&rootfs, &protected, Some(&before), step)?;
                     let changes = after.changes_since(&before);
                     self.index = Some(after);
+                    self.is_index_current = true;
                     changes
                 } else {
-                    self.index = None;
+                    self.is_index_current = false;
                     Changes::from_paths(&rootfs, &protected, touched)
                         .map_err(|e| snapshot_error(step, e))?
                 };
@@ -336,10 +340,26 @@ impl Building<'_> {
         step: &Step,
     ) -> Result<Index, BuildError> {
         match self.index.take() {
-            Some(index) => Ok(index),
-            None => Index::scan(&Rootfs::open(root)?, protected, self.engine.scan_options())
-                .map_err(|error| snapshot_error(step, error)),
+            Some(index) if self.is_index_current => Ok(index),
+            older => self.scan(&Rootfs::open(root)?, protected, older.as_ref(), step),
         }
+    }
+
+    /// Walks the tree. Contents are hashed in the first walk, and after it only those that `previous` does not vouch for:
+    /// so a mode or owner that is set to what it was is told from a change.
+    fn scan(
+        &self,
+        rootfs: &Rootfs,
+        protected: &Protected,
+        previous: Option<&Index>,
+        step: &Step,
+    ) -> Result<Index, BuildError> {
+        let options = ScanOptions {
+            threads: NonZeroUsize::new(self.engine.request.threads).unwrap_or(NonZeroUsize::MIN),
+            contents: Contents::All,
+            previous,
+        };
+        Index::scan(rootfs, protected, options).map_err(|error| snapshot_error(step, error))
     }
 
     /// Does a step's work in the tree and returns the paths that it wrote itself.

@@ -1,4 +1,4 @@
-//! `longshore doctor`.
+//! `longshore doctor` and `longshore restore`.
 
 use crate::sandbox::{self, Choice, EnterOptions};
 
@@ -48,4 +48,19 @@ pub(super) fn doctor(args: &DoctorArgs, env: &Env) -> u8 {
     };
     print_line(&format!("a build here uses: {name}"));
     0
+}
+
+/// Puts back what an interrupted in-place build had set aside.
+pub(super) fn restore() -> u8 {
+    match sandbox::restore() {
+        Ok(true) => {
+            print_line("what an interrupted build had set aside is back in its place");
+            0
+        }
+        Ok(false) => {
+            print_line("nothing is set aside here");
+            0
+        }
+        Err(error) => super::report_plain(&error),
+    }
 }

@@ -15,7 +15,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
     max_term_width = 110,
     disable_help_subcommand = true
 )]
-pub struct Program {
+pub(super) struct Program {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -29,7 +29,7 @@ pub struct Program {
     max_term_width = 110,
     subcommand_negates_reqs = true
 )]
-pub struct Executor {
+pub(super) struct Executor {
     /// The flags of a build.
     #[command(flatten)]
     pub build: BuildArgs,
@@ -37,18 +37,20 @@ pub struct Executor {
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Build an image from a Dockerfile and push or write it
     Build(Box<BuildArgs>),
     /// Say which isolations this machine allows and what stands in the way of the others
     Doctor(DoctorArgs),
+    /// Put back what an interrupted in-place build had set aside
+    Restore,
     /// Print the version
     Version,
 }
 
 /// How RUN steps are kept apart from the machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum IsolationFlag {
+pub(super) enum IsolationFlag {
     /// The strongest that a probe finds to work
     #[default]
     Auto,
@@ -60,7 +62,7 @@ pub enum IsolationFlag {
 
 /// How the log is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
+pub(super) enum LogFormat {
     /// Colours where the terminal has them
     #[default]
     Color,
@@ -72,7 +74,7 @@ pub enum LogFormat {
 
 /// How much the log says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub enum Verbosity {
+pub(super) enum Verbosity {
     /// Nothing but the final error
     Panic,
     /// As panic
@@ -92,7 +94,7 @@ pub enum Verbosity {
 
 /// How changes are told apart after a RUN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum SnapshotModeFlag {
+pub(super) enum SnapshotModeFlag {
     /// Exact
     #[default]
     Full,
@@ -104,7 +106,7 @@ pub enum SnapshotModeFlag {
 
 /// The compression of new layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum CompressionFlag {
+pub(super) enum CompressionFlag {
     /// gzip (RFC 1952)
     Gzip,
     /// Zstandard (RFC 8878)
@@ -117,11 +119,12 @@ pub enum CompressionFlag {
     clippy::struct_excessive_bools,
     reason = "each is a switch that is typed"
 )]
-pub struct BuildArgs {
+pub(super) struct BuildArgs {
     /// The Dockerfile: a path, looked up in the working directory first, then in the context
     #[arg(
         short = 'f',
         long,
+        visible_alias = "file",
         value_name = "PATH",
         default_value = "Dockerfile",
         help_heading = "Input"
@@ -289,7 +292,7 @@ pub struct BuildArgs {
 
 /// The flags of the log.
 #[derive(Clone, Copy, Debug, Args)]
-pub struct LogArgs {
+pub(super) struct LogArgs {
     /// How much the log says
     #[arg(
         short = 'v',
@@ -309,14 +312,14 @@ pub struct LogArgs {
 
 /// The flags of `longshore doctor`.
 #[derive(Debug, Args)]
-pub struct DoctorArgs {
+pub(super) struct DoctorArgs {
     /// Where layers and work directories would be kept
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
 }
 
 /// Flags of kaniko that are known and not supported, with what to do instead.
-pub const UNSUPPORTED: &[(&str, &str)] = &[
+pub(super) const UNSUPPORTED: &[(&str, &str)] = &[
     (
         "cache",
         "layer caching is not supported yet: remove --cache",
@@ -418,7 +421,7 @@ pub const UNSUPPORTED: &[(&str, &str)] = &[
 ];
 
 /// What to do instead of the unsupported flag that `argument` is, if it is one.
-pub fn unsupported(argument: &str) -> Option<(&'static str, &'static str)> {
+pub(super) fn unsupported(argument: &str) -> Option<(&'static str, &'static str)> {
     let name = argument.strip_prefix("--")?;
     let name = name.split_once('=').map_or(name, |(name, _)| name);
     UNSUPPORTED.iter().copied().find(|(flag, _)| *flag == name)

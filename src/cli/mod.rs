@@ -97,6 +97,7 @@ pub fn run(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> u8
             0
         }
         Parsed::Doctor(args) => doctor::doctor(&args, &Env::new(environment)),
+        Parsed::Restore => doctor::restore(),
         Parsed::Build { args, is_executor } => {
             let carried = match scrub::take_environment(&environment) {
                 Ok(Some(carried)) => carried,
@@ -117,6 +118,7 @@ enum Parsed {
         is_executor: bool,
     },
     Doctor(flags::DoctorArgs),
+    Restore,
     Version,
 }
 
@@ -172,6 +174,7 @@ fn parse(arguments: &[OsString]) -> Result<Parsed, u8> {
         match Program::from_arg_matches(&matches).map_err(fail)?.command {
             Command::Build(args) => Parsed::Build { args, is_executor },
             Command::Doctor(args) => Parsed::Doctor(args),
+            Command::Restore => Parsed::Restore,
             Command::Version => Parsed::Version,
         },
     )
@@ -249,7 +252,7 @@ fn build_with(
         choice: choice(args.isolation, &env)?,
         state_dir: resolve::state_dir(args.state_dir.as_deref(), &env)?,
         force: args.force,
-        keep: Vec::new(),
+        keep: resolve::keep(args, is_executor),
     };
     let executor = sandbox::enter(&options)?;
     let since_epoch = SystemTime::now()

@@ -124,12 +124,32 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-fn context(args: &BuildArgs, around: &Surroundings) -> Result<Source, UsageError> {
-    let text = match (&args.context, &args.context_directory) {
-        (Some(text), _) | (None, Some(text)) => text.as_str(),
-        (None, None) if around.is_executor => "/workspace",
+/// What must stay where it is while an in-place build uses `/`: the directory that files are copied from.
+pub(super) fn keep(args: &BuildArgs, is_executor: bool) -> Vec<PathBuf> {
+    match Source::parse(context_text(args, is_executor)) {
+        Ok(Source::Directory(path)) => {
+            let path = absolute(&path);
+            // The root itself cannot be kept; what a mistake is, is told when the context is opened.
+            if path == Path::new("/") {
+                Vec::new()
+            } else {
+                vec![path]
+            }
+        }
+        Ok(Source::Archive(_) | Source::Stdin) | Err(_) => Vec::new(),
+    }
+}
+
+fn context_text(args: &BuildArgs, is_executor: bool) -> &str {
+    match (&args.context, &args.context_directory) {
+        (Some(text), _) | (None, Some(text)) => text,
+        (None, None) if is_executor => "/workspace",
         (None, None) => ".",
-    };
+    }
+}
+
+fn context(args: &BuildArgs, around: &Surroundings) -> Result<Source, UsageError> {
+    let text = context_text(args, around.is_executor);
     let source = Source::parse(text).map_err(|error| UsageError::flag("--context", error))?;
     Ok(match source {
         Source::Directory(path) => Source::Directory(absolute(&path)),
@@ -200,6 +220,29 @@ fn outputs(args: &BuildArgs, env: &Env) -> Result<Outputs, UsageError> {
     ] {
         if file.is_some() && destinations.is_empty() {
             return Err(UsageError::flag(flag, "needs a --destination to name"));
+        }
+    }
+    for (flag, file) in [
+        ("--digest-file", &args.digest_file),
+        (
+            "--image-name-with-digest-file",
+            &args.image_name_with_digest_file,
+        ),
+        (
+            "--image-name-tag-with-digest-file",
+            &args.image_name_tag_with_digest_file,
+        ),
+        ("--metadata-file", &args.metadata_file),
+    ] {
+        if file
+            .as_deref()
+            .and_then(Path::to_str)
+            .is_some_and(|path| path.contains("://"))
+        {
+            return Err(UsageError::flag(
+                flag,
+                "URLs are not supported yet: name a file",
+            ));
         }
     }
     let mut outputs = Outputs {
@@ -439,6 +482,7 @@ mod tests {
             &["--compression-level", "10"],
             &["--custom-platform", "x"],
             &["--image-name-with-digest-file", "f"],
+            &["--digest-file", "https://example.com/d"],
             &["--registry-certificate", "h=/nonexistent"],
         ] {
             assert!(request(args, &[]).is_err(), "{args:?}");

@@ -4,8 +4,8 @@
 //! This is the only room that builds an HTTP client. Redirects are followed by our own loop: a credential goes to its
 //! own origin only, https is never left for http, and a server may not send us to an address that is nearer to us than
 //! its own. Nothing is read from the environment: settings arrive as an [`HttpConfig`]. Name resolution and roots are
-//! read when [`Http::new`] is called, before any image is unpacked. Entry points: [`Http::send`] sends once,
-//! [`Http::send_retrying`] as often as [`RetryPolicy`] says.
+//! read when [`Http::new`] is called, before any image is unpacked; the roots are parsed when a connection wants them.
+//! Entry points: [`Http::send`] sends once, [`Http::send_retrying`] as often as [`RetryPolicy`] says.
 
 mod config;
 mod error;
@@ -23,7 +23,6 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::RootCertStore;
 use url::Url;
 
 pub use config::{
@@ -39,6 +38,7 @@ pub use secret::{MASK, Secret, printable, redact_url};
 
 use reach::Reach;
 use resolve::{Guarded, Resolver};
+use tls::Roots;
 
 /// The HTTP clients of the program; clones share connections.
 #[derive(Clone)]
@@ -48,7 +48,7 @@ pub struct Http {
 
 struct Shared {
     config: HttpConfig,
-    roots: RootCertStore,
+    roots: Roots,
     resolver: Resolver,
     clients: Mutex<HashMap<ClientKey, reqwest::Client>>,
     operations: AtomicU64,
@@ -76,7 +76,7 @@ impl Http {
     /// # Errors
     /// [`Error::Config`] when a certificate or key that a host needs cannot be used.
     pub fn new(config: HttpConfig) -> Result<Self, Error> {
-        let roots = tls::roots(&config);
+        let roots = Roots::read(&config);
         let shared = Shared {
             roots,
             resolver: Resolver::from_system(),

@@ -1,7 +1,11 @@
 //! TLS settings: rustls with ring, the system's and Mozilla's roots, and what one host needs beside them.
 
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -12,24 +16,60 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use super::config::{HostTls, HttpConfig};
 use super::error::Error;
 
-/// Reads the roots that every host is judged by. Bundles that do not exist are skipped; broken certificates too,
-/// as every TLS library does with a system's bundle.
-pub(super) fn roots(config: &HttpConfig) -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned());
-    for file in &config.ca_files {
-        if let Ok(pem) = std::fs::read(file) {
-            roots.add_parsable_certificates(
-                CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok),
-            );
+/// The roots that every host is judged by: bundles that are read at once and parsed when a connection wants them.
+///
+/// The files are read early because an image may take their place; a build that needs no network is spared the parsing.
+pub(super) struct Roots {
+    bundles: Mutex<Vec<Vec<u8>>>,
+    parsed: OnceLock<Arc<RootCertStore>>,
+}
+
+impl Roots {
+    /// Reads the bundles. Those that do not exist are skipped.
+    pub(super) fn read(config: &HttpConfig) -> Self {
+        let mut seen = HashSet::new();
+        let bundles = config
+            .ca_files
+            .iter()
+            .filter_map(|file| {
+                let mut file = File::open(file).ok()?;
+                let metadata = file.metadata().ok()?;
+                // Directories of certificates name each of them twice, by a link.
+                if !seen.insert((metadata.dev(), metadata.ino())) {
+                    return None;
+                }
+                let mut pem = Vec::with_capacity(usize::try_from(metadata.len()).ok()? + 1);
+                file.read_to_end(&mut pem).ok()?;
+                Some(pem)
+            })
+            .collect();
+        Self {
+            bundles: Mutex::new(bundles),
+            parsed: OnceLock::new(),
         }
     }
-    roots
+
+    /// Parses the bundles, once. Broken certificates are skipped, as every TLS library does with a system's bundle.
+    pub(super) fn parsed(&self) -> &Arc<RootCertStore> {
+        self.parsed.get_or_init(|| {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(
+                webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned(),
+            );
+            let mut bundles = self.bundles.lock().unwrap_or_else(PoisonError::into_inner);
+            for pem in bundles.drain(..) {
+                roots.add_parsable_certificates(
+                    CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok),
+                );
+            }
+            Arc::new(roots)
+        })
+    }
 }
 
 /// Makes the settings for one host.
 pub(super) fn client_config(
-    roots: &RootCertStore,
+    roots: &Roots,
     host: Option<&HostTls>,
     skip_verify: bool,
 ) -> Result<ClientConfig, Error> {
@@ -46,12 +86,12 @@ pub(super) fn client_config(
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
     } else {
-        let mut roots = roots.clone();
+        let mut roots = Arc::clone(roots.parsed());
         for file in host
             .map(|host| host.ca_files.as_slice())
             .unwrap_or_default()
         {
-            add_required(&mut roots, file)?;
+            add_required(Arc::make_mut(&mut roots), file)?;
         }
         builder.with_root_certificates(roots)
     };
@@ -159,19 +199,46 @@ mod tests {
             ca_files: vec!["/nonexistent".into()],
             ..HttpConfig::default()
         };
-        assert!(roots(&config).len() > 100);
+        assert!(Roots::read(&config).parsed().len() > 100);
+    }
+
+    #[test]
+    fn bundles_are_read_at_once_and_parsed_when_wanted() {
+        let bundle = tempfile::NamedTempFile::new().expect("a file");
+        let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        std::fs::write(bundle.path(), pem).expect("written");
+        let link = bundle.path().with_extension("link");
+        std::os::unix::fs::symlink(bundle.path(), &link).expect("linked");
+        let config = HttpConfig {
+            ca_files: vec![bundle.path().to_path_buf(), link.clone()],
+            ..HttpConfig::default()
+        };
+        let roots = Roots::read(&config);
+        std::fs::remove_file(link).expect("removed");
+        bundle.close().expect("removed");
+        assert!(roots.parsed.get().is_none());
+        assert_eq!(
+            *roots.bundles.lock().expect("not poisoned"),
+            [pem.as_bytes()],
+            "once, though it has two names"
+        );
+        roots.parsed();
+        assert!(roots.bundles.lock().expect("not poisoned").is_empty());
     }
 
     #[test]
     fn a_missing_or_empty_certificate_of_a_host_is_an_error() {
         let empty = tempfile::NamedTempFile::new().expect("a file");
+        let no_roots = Roots::read(&HttpConfig {
+            ca_files: Vec::new(),
+            ..HttpConfig::default()
+        });
         for file in ["/nonexistent/ca.pem".into(), empty.path().to_path_buf()] {
             let host = HostTls {
                 ca_files: vec![file.clone()],
                 ..HostTls::default()
             };
-            let error =
-                client_config(&RootCertStore::empty(), Some(&host), false).expect_err("unusable");
+            let error = client_config(&no_roots, Some(&host), false).expect_err("unusable");
             assert!(
                 error.to_string().contains(&file.display().to_string()),
                 "{error}"
