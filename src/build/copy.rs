@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use crate::context::glob::{self, Glob};
 use crate::context::ignore::Ignore;
 use crate::dockerfile::{self, Spanned};
+use crate::layer;
 use crate::plan::{ChmodSpec, CopySource, CopyStep};
 use crate::rootfs::{
     self, Device, FileType, Leaf, Metadata, Node, Owner, Protected, RelPath, Rootfs, Timestamp,
@@ -31,6 +32,8 @@ pub(super) struct SourceTree<'a> {
     pub(super) ignore: Option<&'a Ignore>,
     /// Whether files keep their owners, as those of a stage or image do.
     pub(super) keeps_owner: bool,
+    /// Owners of files that the tree cannot hold.
+    pub(super) owners: layer::Ownership,
     /// What to call it in a message: `the build context`, `stage "build"`.
     pub(super) name: String,
 }
@@ -440,7 +443,7 @@ impl Copier<'_> {
         if self.destination.protected.covers(path) {
             return Ok(());
         }
-        self.set_owner(path, self.owner_of(metadata))?;
+        self.set_owner(path, self.owner_of(from, metadata))?;
         self.xattrs(from, path)?;
         self.destination
             .rootfs
@@ -485,7 +488,7 @@ impl Copier<'_> {
             FileType::Block => rootfs.create_node(to, Node::Block(metadata.rdev), 0o600)?,
             FileType::Socket | FileType::Dir => return Ok(()),
         }
-        self.set_owner(to, self.owner_of(metadata))?;
+        self.set_owner(to, self.owner_of(from, metadata))?;
         if metadata.file_type != FileType::Symlink {
             self.xattrs(from, to)?;
             rootfs.set_mode(to, self.mode(metadata.mode, false))?;
@@ -527,10 +530,12 @@ impl Copier<'_> {
         Ok(())
     }
 
-    fn owner_of(&self, metadata: &Metadata) -> Owner {
+    fn owner_of(&self, from: &RelPath, metadata: &Metadata) -> Owner {
         match self.destination.owner {
             Some(owner) => owner,
-            None if self.source.keeps_owner => metadata.owner,
+            None if self.source.keeps_owner => {
+                self.source.owners.owner(from).unwrap_or(metadata.owner)
+            }
             None => Owner::default(),
         }
     }

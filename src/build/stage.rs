@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::layer;
 use crate::oci::{Descriptor, Digest, History, ImageConfig};
@@ -41,7 +41,7 @@ pub(super) struct StageResult {
 pub(super) struct Parent {
     config: ImageConfig,
     layers: Vec<ImageLayer>,
-    owners: layer::Ownership,
+    pub(super) owners: layer::Ownership,
 }
 
 impl StageResult {
@@ -55,8 +55,8 @@ impl StageResult {
     }
 }
 
-/// A layer that is packed in the background: the number of its step, when that began, the work.
-type Packing = (usize, Instant, JoinHandle<Result<Packed, BuildError>>);
+/// A layer that is packed in the background: the number of its step, how long the step itself took, the work.
+type Packing = (usize, Duration, JoinHandle<Result<Packed, BuildError>>);
 
 /// A stage while it is built.
 struct Building<'e> {
@@ -115,6 +115,9 @@ pub(super) fn build(engine: &Engine<'_>, index: usize) -> Result<StageResult, Bu
     } else {
         None
     };
+    if let (StageBase::Image(image), Some(_)) = (stage.base, &workspace) {
+        building.owners = engine.owners_of_image(image);
+    }
     for number in 0..stage.steps.len() {
         engine.check_cancelled()?;
         building.step(number, workspace.as_mut())?;
@@ -235,7 +238,7 @@ impl Building<'_> {
         });
         let is_empty_layer = match &step.kind {
             StepKind::Silent => {
-                self.finished(number, StepResult::Metadata, started);
+                self.finished(number, StepResult::Metadata, started.elapsed());
                 return Ok(());
             }
             StepKind::Metadata => true,
@@ -252,7 +255,7 @@ impl Building<'_> {
         });
         match &step.kind {
             StepKind::Metadata | StepKind::Silent => {
-                self.finished(number, StepResult::Metadata, started);
+                self.finished(number, StepResult::Metadata, started.elapsed());
             }
             StepKind::Workdir(_) | StepKind::Run(_) | StepKind::Copy(_) => {
                 let workspace = workspace.ok_or(crate::sandbox::SandboxError::OutOfOrder {
@@ -318,7 +321,7 @@ impl Building<'_> {
                     .entry(change.path.clone())
                     .or_insert(change.kind);
             }
-            self.finished(number, StepResult::Deferred, started);
+            self.finished(number, StepResult::Deferred, started.elapsed());
             return Ok(());
         }
         let job = PackJob {
@@ -468,6 +471,7 @@ impl Building<'_> {
 
     /// Makes a layer: in the background where the changes stay as they are, else at once.
     fn pack(&mut self, number: usize, started: Instant, job: PackJob) -> Result<(), BuildError> {
+        let spent = started.elapsed();
         self.join_packing()?;
         let packer = self.engine.packer();
         let name = format!("layer-{}-{number}", self.stage.number);
@@ -480,32 +484,34 @@ impl Building<'_> {
                     path: "a layer".into(),
                     source,
                 })?;
-            self.packing = Some((number, started, handle));
+            self.packing = Some((number, spent, handle));
             return Ok(());
         }
         let packed = packer.pack(job, &name)?;
-        self.add_layer(number, started, packed);
+        self.add_layer(number, spent, packed);
         Ok(())
     }
 
     /// Waits for the layer in the background.
     fn join_packing(&mut self) -> Result<(), BuildError> {
-        if let Some((number, started, handle)) = self.packing.take() {
+        if let Some((number, spent, handle)) = self.packing.take() {
             match handle.join() {
-                Ok(packed) => self.add_layer(number, started, packed?),
+                Ok(packed) => self.add_layer(number, spent, packed?),
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
         Ok(())
     }
 
-    fn add_layer(&mut self, number: usize, started: Instant, packed: Packed) {
+    /// Adds a layer; the step took `spent` apart from packing.
+    fn add_layer(&mut self, number: usize, spent: Duration, packed: Packed) {
         let Packed {
             descriptor,
             diff_id,
             path,
             entries,
             warnings,
+            took,
         } = packed;
         self.warn(warnings);
         let result = StepResult::Layer {
@@ -514,7 +520,7 @@ impl Building<'_> {
             entries,
         };
         self.append(image_layer(descriptor, diff_id, path));
-        self.finished(number, result, started);
+        self.finished(number, result, spent + took);
     }
 
     /// Makes the one layer of a stage that has only one.
@@ -591,13 +597,13 @@ impl Building<'_> {
         self.layers.push(layer);
     }
 
-    fn finished(&self, number: usize, result: StepResult, started: Instant) {
+    fn finished(&self, number: usize, result: StepResult, took: Duration) {
         self.engine.events().send(Event::StepFinished {
             stage: self.stage.name.clone(),
             number: number + 1,
             of: self.stage.steps.len(),
             result,
-            took: started.elapsed(),
+            took,
         });
     }
 }

@@ -200,10 +200,9 @@ fn rungs(choice: Choice) -> Vec<Rung> {
         &[Rung::IdentityMap]
     };
     match choice {
-        Choice::Namespace => namespaces.to_vec(),
         Choice::Inplace => vec![Rung::Inplace],
         Choice::Auto if geteuid().is_root() => [namespaces, &[Rung::Inplace]].concat(),
-        Choice::Auto => namespaces.to_vec(),
+        Choice::Auto | Choice::Namespace => namespaces.to_vec(),
     }
 }
 

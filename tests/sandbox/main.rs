@@ -3,6 +3,11 @@
 //! Each case is a process of its own, since entering changes the process for good: this program starts itself anew with the
 //! case's name, and is also its own child half, as the real program is. Cases that need root or subordinate ids are skipped loudly
 //! without them. Arguments are names (or parts of names) of cases.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "this is a test, with a harness of its own"
+)]
 
 mod inplace;
 mod namespace;
@@ -31,7 +36,7 @@ pub(crate) enum Who {
     User,
     /// An ordinary user with subordinate ids.
     GrantedUser,
-    /// Root in a container that may be ruined; only when LONGSHORE_TEST_INPLACE=yes says that this is one.
+    /// Root in a container that may be ruined; only when `LONGSHORE_TEST_INPLACE=yes` says that this is one.
     Disposable,
 }
 
