@@ -5,10 +5,12 @@
 //! for files of the context and stay for files of a stage.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::context::glob::{self, Glob};
 use crate::context::ignore::Ignore;
 use crate::dockerfile::{self, Spanned};
+use crate::layer;
 use crate::plan::{ChmodSpec, CopySource, CopyStep};
 use crate::rootfs::{
     self, Device, Dir, FileType, Leaf, Metadata, Node, Owner, Protected, RelPath, Rootfs, Timestamp,
@@ -31,6 +33,8 @@ pub(super) struct SourceTree<'a> {
     pub(super) ignore: Option<&'a Ignore>,
     /// Whether files keep their owners, as those of a stage or image do.
     pub(super) keeps_owner: bool,
+    /// Owners of files that the tree cannot hold.
+    pub(super) owners: Arc<layer::Ownership>,
     /// What to call it in a message: `the build context`, `stage "build"`.
     pub(super) name: String,
 }
@@ -452,9 +456,9 @@ impl Copier<'_> {
             return Ok(());
         }
         let (dir, name) = self.destination.rootfs.parent(path)?;
-        let owner = self.owner_of(metadata);
-        self.own(path, owner, || dir.set_owner(name, owner))?;
         let (source, source_name) = self.source.rootfs.parent(from)?;
+        let owner = self.owner_of((&source, source_name), metadata);
+        self.own(path, owner, || dir.set_owner(name, owner))?;
         for (key, value) in self.xattrs((&source, source_name))? {
             dir.set_xattr(name, &key, &value)?;
         }
@@ -488,7 +492,7 @@ impl Copier<'_> {
             FileType::Symlink => {
                 let target = from.0.read_link(from.1)?;
                 make(to, || dir.symlink(name, &target))?;
-                let owner = self.owner_of(metadata);
+                let owner = self.owner_of(from, metadata);
                 self.own(&path, owner, || dir.set_owner(name, owner))?;
                 dir.set_mtime(name, metadata.mtime)?;
             }
@@ -517,7 +521,7 @@ impl Copier<'_> {
                 source,
             }
         })?;
-        let owner = self.owner_of(metadata);
+        let owner = self.owner_of(from, metadata);
         self.own(path, owner, || file.set_owner(owner))?;
         for (key, value) in self.xattrs(from)? {
             file.set_xattr(&key, &value)?;
@@ -537,7 +541,7 @@ impl Copier<'_> {
     ) -> Result<(), CopyError> {
         let (dir, name) = to;
         make(to, || dir.create_node(name, node, 0o600))?;
-        let owner = self.owner_of(metadata);
+        let owner = self.owner_of(from, metadata);
         self.own(&dir.path().child(name), owner, || {
             dir.set_owner(name, owner)
         })?;
@@ -599,11 +603,15 @@ impl Copier<'_> {
         Ok(())
     }
 
-    fn owner_of(&self, metadata: &Metadata) -> Owner {
+    fn owner_of(&self, (dir, name): (&Dir, &[u8]), metadata: &Metadata) -> Owner {
+        let recorded = &self.source.owners;
         match self.destination.owner {
             Some(owner) => owner,
-            None if self.source.keeps_owner => metadata.owner,
-            None => Owner::default(),
+            None if !self.source.keeps_owner => Owner::default(),
+            None if recorded.is_empty() => metadata.owner,
+            None => recorded
+                .owner(&dir.path().child(name))
+                .unwrap_or(metadata.owner),
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::JoinHandle;
 
@@ -44,6 +44,8 @@ pub(super) struct Engine<'a> {
     pub(super) results: Mutex<Vec<Option<StageResult>>>,
     pub(super) trees: Mutex<HashMap<usize, FinishedStage>>,
     pub(super) blobs: Mutex<HashMap<Digest, Blob>>,
+    /// Owners of files of an image that its trees cannot hold.
+    pub(super) owners: Mutex<HashMap<usize, Arc<layer::Ownership>>>,
 }
 
 /// A layer's blob that is on the way or there.
@@ -154,25 +156,30 @@ impl Engine<'_> {
                 rootfs: self.context.rootfs(),
                 ignore: self.context.ignore(),
                 keeps_owner: false,
+                owners: Arc::default(),
                 name: "the build context".to_owned(),
             }),
             CopyFrom::Stage(stage) => {
                 let root = self.with_tree(stage, |tree| Ok(Rootfs::open(tree.root())?))?;
+                let owners = self.result(stage).owners;
                 let name = format!("stage \"{}\"", self.plan.stages[stage].name);
                 work(&SourceTree {
                     rootfs: &root,
                     ignore: None,
                     keeps_owner: true,
+                    owners,
                     name,
                 })
             }
             CopyFrom::Image(image) => {
                 let root = self.image_tree(image)?;
+                let owners = self.owners_of_image(image);
                 let name = format!("image {}", self.outline.images[image].reference);
                 work(&SourceTree {
                     rootfs: &root,
                     ignore: None,
                     keeps_owner: true,
+                    owners,
                     name,
                 })
             }
@@ -190,6 +197,12 @@ impl Engine<'_> {
             }
         };
         Ok(Rootfs::open(tree.root())?)
+    }
+
+    /// Owners of files of an image that its trees cannot hold; known once it was unpacked.
+    pub(super) fn owners_of_image(&self, image: usize) -> Arc<layer::Ownership> {
+        let owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        owners.get(&image).cloned().unwrap_or_default()
     }
 
     /// A layer's blob as a file; begins to fetch all further layers of the image when the first is not there.
@@ -284,6 +297,13 @@ impl Engine<'_> {
             isolation,
         )
         .map_err(failed)?;
+        if !applied.recorded.is_empty() {
+            let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+            let owners = Arc::make_mut(owners.entry(image).or_default());
+            for (path, owner) in applied.recorded {
+                owners.set_owner(path, owner);
+            }
+        }
         for message in applied.warnings {
             self.events().send(Event::Warning {
                 message,

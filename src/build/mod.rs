@@ -171,6 +171,7 @@ pub fn run(
         results: Mutex::new((0..plan.stages.len()).map(|_| None).collect()),
         trees: Mutex::new(HashMap::new()),
         blobs: Mutex::new(HashMap::new()),
+        owners: Mutex::new(HashMap::new()),
     };
     let StageResult { config, layers, .. } = engine.stages()?;
     drop(engine);

@@ -42,7 +42,7 @@ pub(super) struct StageResult {
 pub(super) struct Parent {
     config: ImageConfig,
     layers: Vec<ImageLayer>,
-    owners: Arc<layer::Ownership>,
+    pub(super) owners: Arc<layer::Ownership>,
 }
 
 impl StageResult {
@@ -112,6 +112,9 @@ pub(super) fn build(engine: &Engine<'_>, index: usize) -> Result<StageResult, Bu
     } else {
         None
     };
+    if let (StageBase::Image(image), Some(_)) = (stage.base, &workspace) {
+        building.owners = engine.owners_of_image(image);
+    }
     for number in 0..stage.steps.len() {
         engine.check_cancelled()?;
         building.step(number, workspace.as_mut())?;

@@ -124,6 +124,7 @@ pub(super) struct BuildArgs {
     #[arg(
         short = 'f',
         long,
+        visible_alias = "file",
         value_name = "PATH",
         default_value = "Dockerfile",
         help_heading = "Input"

@@ -222,6 +222,29 @@ fn outputs(args: &BuildArgs, env: &Env) -> Result<Outputs, UsageError> {
             return Err(UsageError::flag(flag, "needs a --destination to name"));
         }
     }
+    for (flag, file) in [
+        ("--digest-file", &args.digest_file),
+        (
+            "--image-name-with-digest-file",
+            &args.image_name_with_digest_file,
+        ),
+        (
+            "--image-name-tag-with-digest-file",
+            &args.image_name_tag_with_digest_file,
+        ),
+        ("--metadata-file", &args.metadata_file),
+    ] {
+        if file
+            .as_deref()
+            .and_then(Path::to_str)
+            .is_some_and(|path| path.contains("://"))
+        {
+            return Err(UsageError::flag(
+                flag,
+                "URLs are not supported yet: name a file",
+            ));
+        }
+    }
     let mut outputs = Outputs {
         pushes: !no_push && !destinations.is_empty(),
         destinations,
@@ -459,6 +482,7 @@ mod tests {
             &["--compression-level", "10"],
             &["--custom-platform", "x"],
             &["--image-name-with-digest-file", "f"],
+            &["--digest-file", "https://example.com/d"],
             &["--registry-certificate", "h=/nonexistent"],
         ] {
             assert!(request(args, &[]).is_err(), "{args:?}");

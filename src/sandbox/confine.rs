@@ -12,8 +12,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-pub(super) fn run(supervisor: UnixStream) -> u8 {
-    let report = match receive::<Job>(&supervisor) {
+pub(super) fn run(supervisor: &UnixStream) -> u8 {
+    let report = match receive::<Job>(supervisor) {
         Ok(Some(job)) => confine(&job),
         Ok(None) => return 0,
         Err(error) => Report::Failed {
@@ -21,7 +21,7 @@ pub(super) fn run(supervisor: UnixStream) -> u8 {
         },
     };
     // The supervisor learns from our end what it does not from our words.
-    let _ = send(&supervisor, &report);
+    let _ = send(supervisor, &report);
     1
 }
 

@@ -1,4 +1,4 @@
-//! What a RUN may do: Docker's default capabilities without CAP_SETPCAP, and the ids of its user.
+//! What a RUN may do: Docker's default capabilities without `CAP_SETPCAP`, and the ids of its user.
 //!
 //! One capability less than any other process of a container makes every such process off limits: the kernel compares
 //! the sets before it lets one process look into another. `no_new_privs` is not set, since images use setuid programs.

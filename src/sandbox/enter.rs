@@ -83,7 +83,7 @@ pub fn enter(options: &EnterOptions) -> Result<Box<dyn Executor>, SandboxError> 
         };
         match checked {
             Ok(Some(findings)) => return enter_namespace(rung, &findings, &options.state_dir),
-            Ok(None) => return super::inplace::enter(&options.state_dir, &options.keep),
+            Ok(None) => return super::inplace::enter(&options.keep),
             Err(reason) => reasons.push(format!("{}: {reason}", rung.name())),
         }
     }
@@ -200,10 +200,9 @@ fn rungs(choice: Choice) -> Vec<Rung> {
         &[Rung::IdentityMap]
     };
     match choice {
-        Choice::Namespace => namespaces.to_vec(),
         Choice::Inplace => vec![Rung::Inplace],
         Choice::Auto if geteuid().is_root() => [namespaces, &[Rung::Inplace]].concat(),
-        Choice::Auto => namespaces.to_vec(),
+        Choice::Auto | Choice::Namespace => namespaces.to_vec(),
     }
 }
 

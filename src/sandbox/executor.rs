@@ -62,7 +62,7 @@ pub trait Workspace: Send + fmt::Debug {
     fn root(&self) -> &Path;
 
     /// Puts a base layer on the stack. On [`LayerSlot::Missing`] the caller applies the layer to `root()`, then calls
-    /// `seal_layer` when every byte of it is verified, or `abandon_layer`. `chain_id` is the image-spec ChainID
+    /// `seal_layer` when every byte of it is verified, or `abandon_layer`. `chain_id` is the image-spec `ChainID`
     /// (`sha256:...`) of this layer on everything below it.
     fn open_layer(&mut self, chain_id: &str) -> Result<LayerSlot, SandboxError>;
 

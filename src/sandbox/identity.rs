@@ -129,15 +129,15 @@ pub(super) fn enter(maps: &Maps) -> Result<(), SandboxError> {
 }
 
 /// The helper half: writes its parent's maps when told to.
-pub(super) fn run_helper(parent: UnixStream) -> u8 {
+pub(super) fn run_helper(parent: &UnixStream) -> u8 {
     let Some(pid) = getppid() else { return 1 };
     // No message: the parent could not leave its namespace.
-    let Ok(Some(maps)) = receive::<Maps>(&parent) else {
+    let Ok(Some(maps)) = receive::<Maps>(parent) else {
         return 0;
     };
     let answer = write_maps(&maps, pid.as_raw_nonzero().get());
     // Without a parent there is nobody to tell.
-    let _ = send(&parent, &answer);
+    let _ = send(parent, &answer);
     0
 }
 
@@ -218,10 +218,11 @@ fn parse_map(text: &str) -> Vec<Range> {
 }
 
 fn print_map(ranges: &[Range]) -> String {
-    ranges
+    let lines: Vec<_> = ranges
         .iter()
         .map(|range| format!("{} {} {}\n", range.inside, range.outside, range.count))
-        .collect()
+        .collect();
+    lines.concat()
 }
 
 /// The ranges (start, count) that subuid(5) grants to a user, by name or number.

@@ -26,7 +26,7 @@ pub(super) const PROBE: &str = "longshore-probe";
 /// To be called first of all, before any thread exists.
 pub fn dispatch(argv0: &OsStr) -> Option<u8> {
     let name = argv0.to_str()?;
-    let half: fn(UnixStream) -> u8 = match name {
+    let half: fn(&UnixStream) -> u8 = match name {
         SUPERVISE => supervise::run,
         CONFINE => confine::run,
         IDENTITY => identity::run_helper,
@@ -42,7 +42,7 @@ pub fn dispatch(argv0: &OsStr) -> Option<u8> {
         // The others have to open their own id maps, which an undumpable process may not.
         set_dumpable_behavior(DumpableBehavior::NotDumpable).ok()?;
     }
-    Some(half(UnixStream::from(stream)))
+    Some(half(&UnixStream::from(stream)))
 }
 
 /// Starts a half of this program with one end of a socket as its standard input, out of reach of the terminal's keys: what

@@ -1,4 +1,4 @@
-//! The mounts that this process sees, from `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
+//! The mounts that this process sees, from `/proc/self/mountinfo` (`proc_pid_mountinfo(5)`).
 
 use rustix::mount::MountFlags;
 use std::ffi::OsString;

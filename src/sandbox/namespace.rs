@@ -193,7 +193,7 @@ pub(super) const FOREIGN_STAGE: SandboxError = SandboxError::OutOfOrder {
 #[derive(Debug)]
 struct View {
     // First, so that it is unmounted before the build's directory goes.
-    mounted: Option<Mounted>,
+    _mounted: Option<Mounted>,
     path: PathBuf,
     _shared: Arc<Shared>,
 }
@@ -255,7 +255,7 @@ impl OverlayWorkspace {
         let top = if self.lowers.is_empty() {
             // Nothing can be deleted from nothing: the directory itself will do.
             View {
-                mounted: None,
+                _mounted: None,
                 path: upper.clone(),
                 _shared: shared,
             }
@@ -276,7 +276,7 @@ impl OverlayWorkspace {
                 .map_err(|source| SandboxError::path("mount an overlay at", &point, source))?;
             View {
                 path: mounted.point().to_owned(),
-                mounted: Some(mounted),
+                _mounted: Some(mounted),
                 _shared: shared,
             }
         };
@@ -440,7 +440,7 @@ fn view_of(
         }
     };
     Ok(View {
-        mounted,
+        _mounted: mounted,
         path,
         _shared: Arc::clone(shared),
     })

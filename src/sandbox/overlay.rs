@@ -142,7 +142,7 @@ impl OverlayOptions {
     fn settings(self, writable: Option<&(OwnedFd, OwnedFd)>) -> Vec<(String, Option<String>)> {
         let mut settings = Vec::new();
         let mut set = |key: &str, value: Option<&str>| {
-            settings.push((key.to_owned(), value.map(str::to_owned)))
+            settings.push((key.to_owned(), value.map(str::to_owned)));
         };
         // A layer has to be whole by itself: no file whose content lies in another one, no directory that is found by a name.
         if self.in_user_namespace {

@@ -247,7 +247,7 @@ mod tests {
         .unwrap();
         lsetxattr(from.join("a"), "user.kind", b"test", XattrFlags::empty()).unwrap();
         fs::create_dir(from.join("d")).unwrap();
-        let old = SystemTime::UNIX_EPOCH + Duration::from_secs(86_400);
+        let old = SystemTime::UNIX_EPOCH + Duration::from_secs(86_401);
         fs::File::open(from.join("d"))
             .unwrap()
             .set_modified(old)

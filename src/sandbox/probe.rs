@@ -52,8 +52,8 @@ pub(super) fn probe(rung: Rung, state_dir: &Path) -> Result<Findings, String> {
 }
 
 /// The probe half.
-pub(super) fn run(parent: UnixStream) -> u8 {
-    let answer = match receive::<Trial>(&parent) {
+pub(super) fn run(parent: &UnixStream) -> u8 {
+    let answer = match receive::<Trial>(parent) {
         Ok(Some(trial)) => attempt(&trial).map_err(|error| match error {
             SandboxError::Refused { reason, .. } => reason,
             other => other.to_string(),
@@ -62,7 +62,7 @@ pub(super) fn run(parent: UnixStream) -> u8 {
         Err(error) => Err(error.to_string()),
     };
     // Without a parent there is nobody to tell.
-    let _ = send(&parent, &answer);
+    let _ = send(parent, &answer);
     0
 }
 

@@ -22,8 +22,8 @@ const GRACE: Duration = Duration::from_secs(3);
 /// How often to look where the kernel has no process descriptors to wait on.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-pub(super) fn run(parent: UnixStream) -> u8 {
-    let report = match supervise(&parent) {
+pub(super) fn run(parent: &UnixStream) -> u8 {
+    let report = match supervise(parent) {
         Ok(Some(report)) => report,
         Ok(None) => return 0,
         Err(error) => Report::Failed {
@@ -31,7 +31,7 @@ pub(super) fn run(parent: UnixStream) -> u8 {
         },
     };
     // Without a parent there is nobody to tell.
-    let _ = send(&parent, &report);
+    let _ = send(parent, &report);
     0
 }
 
@@ -194,7 +194,7 @@ fn children_of(parent: Pid) -> io::Result<Vec<Pid>> {
     Ok(children)
 }
 
-/// The fourth field of proc_pid_stat(5). The second may hold spaces and parentheses, and bytes of any kind.
+/// The fourth field of `proc_pid_stat(5)`. The second may hold spaces and parentheses, and bytes of any kind.
 fn parent_in_stat(stat: &[u8]) -> Option<Pid> {
     let after_name = stat.iter().rposition(|&byte| byte == b')')? + 1;
     let field = stat[after_name..]

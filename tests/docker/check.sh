@@ -29,10 +29,12 @@ refuses() { # COMMAND...: fails of itself, not by a signal or a time limit
   "$@" || code=$?
   [ $code -ne 0 ] && [ $code -lt 124 ]
 }
-says() { # TEXT COMMAND...: the command's output has the text
-  local text=$1
+says() { # TEXT COMMAND...: the command succeeds and its output has the text
+  local text=$1 output code=0
   shift
-  "$@" 2>&1 | tee /dev/stderr | grep -qF -e "$text"
+  output=$("$@" 2>&1) || code=$?
+  echo "$output"
+  [ $code = 0 ] && [[ $output == *"$text"* ]]
 }
 container() { # OPTIONS...: starts a container of longshore's image that waits; its id is in $id
   id=$(docker run --detach --network=host "$@" --entrypoint /busybox/sleep "$image" 3600)

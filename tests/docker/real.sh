@@ -26,5 +26,5 @@ mkdir "$work/out"
   built inplace docker run --rm --network=host "${mounts[@]}" "$image" --isolation=inplace --context /workspace $flags
   built chosen docker run --rm --network=host "${mounts[@]}" "$image" --context dir:///workspace $flags
 }
-check "doctor names what works in docker's default profile" says inplace docker run --rm --network=host "$image" doctor
+check "doctor names what works in docker's default profile" says "a build here uses: in place" docker run --rm --network=host "$image" doctor
 finish

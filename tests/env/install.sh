@@ -11,8 +11,8 @@ test_account() {
   done
 }
 packages=(
-  attr bzip2 busybox-static ca-certificates docker-registry docker.io dpkg-dev e2fsprogs
-  iproute2 jq libcap2-bin mmdebstrap openssl perl python3 runc skopeo strace time uidmap umoci xz-utils zstd
+  attr bzip2 busybox-static ca-certificates docker-registry docker.io dpkg-dev e2fsprogs gcc
+  iproute2 jq libc6-dev libcap2-bin make mmdebstrap openssl perl python3 runc skopeo strace time uidmap umoci xz-utils zstd
 )
 missing=()
 for package in "${packages[@]}"; do

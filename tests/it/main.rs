@@ -1,1 +1,13 @@
-//! Black-box tests of the real program.
+//! Black-box tests of the real program: each builds something and ends by inspecting the image, or what was left in its
+//! place. They need no network, no service and no privilege; what a machine does not allow is skipped aloud.
+
+mod image;
+mod machine;
+mod program;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod adding;
+mod contexts;
+mod copying;
+mod settings;

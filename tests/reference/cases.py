@@ -1,7 +1,8 @@
 """The cases: where they are, their contexts laid out the same way everywhere, and what of a description is not to be compared.
 
 A case is a directory cases/NAME with
-    Dockerfile          bases are named ${REGISTRY}/base/..., REGISTRY being a build argument
+    Dockerfile          bases are named ${REGISTRY}/base/..., REGISTRY being a build argument; where no variable is expanded, as in
+                        --from, @REGISTRY@ stands for it
     context/            the context, if there is one; make.sh then makes in it what git cannot hold
     args                flags of `longshore build`, one word a line
     ignore              `content GLOB`: size and hash of these files vary; `path GLOB`: these paths do
@@ -33,7 +34,11 @@ def read(name, file):
 
 
 def expected(name):
-    with open(os.path.join(CASES, name, "expected.json"), encoding="utf-8") as file:
+    """What record.sh wrote, or None for a case that was never recorded."""
+    path = os.path.join(CASES, name, "expected.json")
+    if not os.path.exists(path):
+        return None
+    with open(path, encoding="utf-8") as file:
         return json.load(file)
 
 
@@ -48,7 +53,9 @@ def prepare(name, directory):
         os.makedirs(context)
     for file in ("Dockerfile", "Dockerfile.dockerignore"):
         if os.path.exists(os.path.join(case, file)):
-            shutil.copy(os.path.join(case, file), place)
+            # As bytes: what a Dockerfile may hold is not UTF-8 everywhere.
+            with open(os.path.join(case, file), "rb") as source, open(os.path.join(place, file), "wb") as copy:
+                copy.write(source.read().replace(b"@REGISTRY@", os.environ["LONGSHORE_TEST_REGISTRY"].encode()))
     # git keeps no mode but the executable bit, and the checkout's umask takes from that.
     subprocess.run(["chmod", "-R", "u=rwX,go=rX", context], check=True)
     script = os.path.join(case, "make.sh")
@@ -63,7 +70,9 @@ def prepare(name, directory):
     return place
 
 
-def without_ignored(name, description):
+def comparable(name, description):
+    """The description without what the case ignores and without the registry's address, which differs from run to run."""
+    description = json.loads(json.dumps(description).replace(os.environ["LONGSHORE_TEST_REGISTRY"], "@REGISTRY@"))
     for line in read(name, "ignore"):
         what, pattern = line.split(None, 1)
         for path in [path for path in description.get("tree", {}) if fnmatch.fnmatchcase(path, pattern)]:

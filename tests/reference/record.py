@@ -1,6 +1,10 @@
 #!/usr/bin/env python3
-"""record.py BUILDCTL ADDRESS [CASE...]: builds the cases with a running buildkitd and writes what it made. Called by record.sh."""
-import glob, json, os, subprocess, sys, tempfile
+"""record.py BUILDKITD BUILDCTL [CASE...]: builds the cases with the reference builder and writes what it made. Called by record.sh.
+
+Every case gets a daemon with an empty state. A daemon that has built another case keeps its context and asks only for files whose size or
+time differ, and it takes a layer of another case where only times differ; what a failed build used cannot even be pruned.
+"""
+import contextlib, glob, json, os, subprocess, sys, tempfile, time
 
 import cases, describe
 
@@ -18,12 +22,47 @@ def options(name):
     return flags
 
 
-def build(name, place, output):
+def build(address, name, place, output):
     registry = os.environ["LONGSHORE_TEST_REGISTRY"]
-    command = [sys.argv[1], "--addr", sys.argv[2], "build", "--progress", "plain", "--frontend", "dockerfile.v0",
+    command = [sys.argv[2], "--addr", address, "build", "--progress", "plain", "--frontend", "dockerfile.v0",
                "--local", f"context={place}/context", "--local", f"dockerfile={place}",
                "--opt", f"build-arg:REGISTRY={registry}", *options(name), "--output", f"type=oci,tar=false,dest={output}"]
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+
+
+CONFIGURATION = """
+root = "{directory}/root"
+[grpc]
+  address = ["unix://{directory}/sock"]
+[worker.oci]
+  enabled = true
+  gc = false
+  networkMode = "host"
+[worker.containerd]
+  enabled = false
+[registry."{registry}"]
+  http = true
+"""
+
+
+@contextlib.contextmanager
+def daemon():
+    """The address of a buildkitd of its own."""
+    with tempfile.TemporaryDirectory(prefix="longshore-reference.") as directory:
+        with open(f"{directory}/buildkitd.toml", "w", encoding="utf-8") as file:
+            file.write(CONFIGURATION.format(directory=directory, registry=os.environ["LONGSHORE_TEST_REGISTRY"]))
+        with open(f"{directory}/log", "w+", encoding="utf-8") as log:
+            process = subprocess.Popen([sys.argv[1], "--config", f"{directory}/buildkitd.toml"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            try:
+                while not os.path.exists(f"{directory}/sock"):
+                    if process.poll() is not None:
+                        log.seek(0)
+                        raise SystemExit(f"the reference builder did not start:\n{log.read()[-2000:]}")
+                    time.sleep(0.05)
+                yield f"unix://{directory}/sock"
+            finally:
+                process.terminate()
+                process.wait()
 
 
 def main():
@@ -32,13 +71,14 @@ def main():
     with tempfile.TemporaryDirectory() as directory:
         for name in cases.names(sys.argv[3:]):
             place, output = cases.prepare(name, directory), os.path.join(directory, name, "image")
-            result = build(name, place, output)
+            with daemon() as address:
+                result = build(address, name, place, output)
             should_fail = os.path.exists(os.path.join(cases.CASES, name, "fails"))
             if (result.returncode != 0) != should_fail:
                 print(f"{name}: the reference {'built' if should_fail else 'failed'}\n{result.stdout[-1500:]}", file=sys.stderr)
                 failed += 1
                 continue
-            description = {"fails": True} if should_fail else cases.without_ignored(name, describer.describe(output))
+            description = {"fails": True} if should_fail else cases.comparable(name, describer.describe(output))
             with open(os.path.join(cases.CASES, name, "expected.json"), "w", encoding="utf-8") as file:
                 json.dump(description, file, indent=1, sort_keys=True, ensure_ascii=False)
                 file.write("\n")

@@ -20,25 +20,4 @@ if [ -z "${BUILDKITD:-}" ]; then
   fi
 fi
 
-state=$(mktemp -d /tmp/longshore-reference.XXXXXX)
-cat >"$state/buildkitd.toml" <<TOML
-root = "$state/root"
-[grpc]
-  address = ["unix://$state/sock"]
-[worker.oci]
-  enabled = true
-  gc = false
-  networkMode = "host"
-[worker.containerd]
-  enabled = false
-[registry."$LONGSHORE_TEST_REGISTRY"]
-  http = true
-TOML
-setsid "$BUILDKITD" --config "$state/buildkitd.toml" >"$state/log" 2>&1 </dev/null &
-pid=$!
-trap 'kill $pid 2>/dev/null; wait $pid 2>/dev/null || true; rm -rf "$state"' EXIT
-for _ in $(seq 100); do
-  [ -S "$state/sock" ] && break
-  sleep 0.1
-done
-"$root/tests/reference/record.py" "$BUILDCTL" "unix://$state/sock" "$@"
+"$root/tests/reference/record.py" "$BUILDKITD" "$BUILDCTL" "$@"

@@ -4,11 +4,16 @@ use super::*;
 
 #[tokio::test]
 async fn tokens_are_shared_and_renewed() {
-    let (registry, client, image, _directory) = with_image(Auth::Bearer {
-        uses: 4,
+    let (registry, _, image, _directory) = with_image(Auth::Bearer {
+        uses: 1000,
         realm: None,
     })
     .await;
+    registry.state().auth = Auth::Bearer {
+        uses: 4,
+        realm: None,
+    };
+    let client = client(&registry);
     let name = reference(&registry, "base:v1");
     for layer in &image.layers {
         for _ in 0..10 {

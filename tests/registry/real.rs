@@ -18,6 +18,7 @@ impl Drop for RealRegistry {
 
 impl RealRegistry {
     /// Starts it with additional configuration, in which `DIR` stands for its directory; `None` if there is none.
+    #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
     fn start(http: &str, rest: &str, prepare: impl FnOnce(&Path)) -> Option<Self> {
         let program = [
             "/usr/bin/docker-registry",
@@ -213,5 +214,118 @@ async fn certificates_are_verified_unless_told_otherwise() {
             error.to_string().contains("no trusted TLS connection"),
             "{error}"
         );
+    }
+}
+
+#[tokio::test]
+async fn an_independent_client_reads_what_was_pushed() {
+    let Some(registry) = RealRegistry::start("", "", |_| {}) else {
+        return;
+    };
+    // Another provider may have been installed by another test of this process: any will do.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let directory = tempfile::tempdir().expect("a directory");
+    let image = image(directory.path(), Format::Oci);
+    let client = client_with(&[], RegistryOptions::default());
+    push(&image, &client, &[registry.reference("peer:v1")])
+        .await
+        .expect("a push");
+    let peer = oci_client::Client::new(oci_client::client::ClientConfig {
+        protocol: oci_client::client::ClientProtocol::Http,
+        ..Default::default()
+    });
+    let name = format!("{}/peer:v1", registry.host)
+        .parse()
+        .expect("a reference");
+    let layer_type = image.layers[0].descriptor.media_type.as_str();
+    let anonymous = oci_client::secrets::RegistryAuth::Anonymous;
+    let found = peer
+        .pull(&name, &anonymous, vec![layer_type])
+        .await
+        .expect("the image");
+    assert_eq!(
+        found.digest.as_deref(),
+        Some(image.descriptor.digest.as_str())
+    );
+    assert_eq!(found.config.data, image.config);
+    // The peer gives the layers in the order in which they arrive; the manifest's digest vouches for their own.
+    let digests: BTreeSet<_> = found
+        .layers
+        .iter()
+        .map(|layer| Digest::of(&layer.data))
+        .collect();
+    let expect: BTreeSet<_> = image
+        .layers
+        .iter()
+        .map(|layer| layer.descriptor.digest.clone())
+        .collect();
+    assert_eq!(digests, expect);
+}
+
+#[tokio::test]
+async fn docker_loads_the_archive() {
+    let docker = |arguments: &[&str]| {
+        std::process::Command::new("docker")
+            .args(arguments)
+            .output()
+    };
+    if !docker(&["version"]).is_ok_and(|output| output.status.success()) {
+        eprintln!("SKIPPED: there is no docker daemon to talk to");
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(5);
+    header.set_mode(0o644);
+    tar.append_data(&mut header, "hello", &b"hello"[..])
+        .expect("an entry");
+    let tar = tar.into_inner().expect("a tar");
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, &tar).expect("gzip");
+    let layer = gzip.finish().expect("gzip");
+    let path = directory.path().join("layer");
+    std::fs::write(&path, &layer).expect("a file");
+    for (number, format) in [(1, Format::Oci), (2, Format::Docker)] {
+        let image = assemble(Assembly {
+            config: ImageConfig::scratch(&platform()),
+            layers: vec![ImageLayer {
+                descriptor: Descriptor::of(MediaType::oci_layer(Compression::Gzip), &layer),
+                diff_id: Digest::of(&tar),
+                source: LayerSource::File(path.clone()),
+            }],
+            format,
+            annotations: BTreeMap::new(),
+        })
+        .expect("an image");
+        let name = format!("longshore-test-{}:{number}", std::process::id());
+        let archive = directory.path().join("image.tar");
+        let names = vec![name.parse().expect("a reference")];
+        let output = Output::Archive {
+            path: archive.clone(),
+            names,
+        };
+        let client = client_with(&[], RegistryOptions::default());
+        publish(&image, &[output], &client, None)
+            .await
+            .expect("an archive");
+        let archive = archive.display().to_string();
+        let loaded = docker(&["load", "-i", &archive]).expect("docker");
+        let shown = docker(&[
+            "image",
+            "inspect",
+            "--format",
+            "{{json .RootFS.Layers}}",
+            &name,
+        ])
+        .expect("docker");
+        let _ = docker(&["image", "rm", &name]);
+        assert!(
+            loaded.status.success(),
+            "{}",
+            String::from_utf8_lossy(&loaded.stderr)
+        );
+        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+        assert!(shown.contains(Digest::of(&tar).as_str()), "{shown}");
     }
 }

@@ -3,6 +3,11 @@
 //! Each case is a process of its own, since entering changes the process for good: this program starts itself anew with the
 //! case's name, and is also its own child half, as the real program is. Cases that need root or subordinate ids are skipped loudly
 //! without them. Arguments are names (or parts of names) of cases.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "this is a test, with a harness of its own"
+)]
 
 mod inplace;
 mod namespace;
@@ -31,7 +36,7 @@ pub(crate) enum Who {
     User,
     /// An ordinary user with subordinate ids.
     GrantedUser,
-    /// Root in a container that may be ruined; only when LONGSHORE_TEST_INPLACE=yes says that this is one.
+    /// Root in a container that may be ruined; only when `LONGSHORE_TEST_INPLACE=yes` says that this is one.
     Disposable,
 }
 
@@ -60,13 +65,16 @@ fn main() -> ExitCode {
         .iter()
         .filter(|argument| !argument.starts_with('-'))
         .collect();
-    let mut failed = 0;
+    let strict = std::env::var_os("LONGSHORE_TEST_STRICT").is_some_and(|value| value == "1");
+    let (mut passed, mut failed) = (0, 0);
     for (name, who, _) in cases {
         if !filters.is_empty() && !filters.iter().any(|filter| name.contains(*filter)) {
             continue;
         }
         if let Some(reason) = missing(who) {
             println!("SKIPPED {name}: {reason}");
+            // Those of a container are started apart from the others.
+            failed += u32::from(strict && who != Who::Disposable);
             continue;
         }
         let status = command_as(who)
@@ -74,8 +82,10 @@ fn main() -> ExitCode {
             .status()
             .expect("this program can be started");
         println!("{} {name}", if status.success() { "ok" } else { "FAILED" });
+        passed += u32::from(status.success());
         failed += u32::from(!status.success());
     }
+    println!("{passed} passed, {failed} failed");
     if failed == 0 {
         ExitCode::SUCCESS
     } else {

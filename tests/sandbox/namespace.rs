@@ -195,6 +195,7 @@ fn layers() {
             (lower.mtime(), lower.mtime_nsec(), lower.mode())
         );
     }
+    drop(view);
 
     workspace.begin_step(StepKind::Run).unwrap();
     run(
@@ -208,8 +209,6 @@ fn layers() {
     };
     workspace.seal_step().unwrap();
     // Readable while the next step goes on.
-    drop(view);
-
     workspace.begin_step(StepKind::Run).unwrap();
     run(&mut *workspace, &shell("echo newer > /new"));
     assert_eq!(names(view.upper()), ["bin", "etc", "new", "proc2", "tmp"]);
@@ -359,30 +358,32 @@ fn processes() {
     );
     assert!(started.elapsed() < Duration::from_secs(3));
     // Then by force.
-    let mut output = RunOutput {
-        stdout: &mut std::io::sink(),
-        stderr: &mut std::io::sink(),
-        cancel: Some(&cancel),
-    };
+    let cancel = Cancel::new().unwrap();
     let started = Instant::now();
-    let status = workspace.run(&shell("trap '' TERM; setsid sh -c 'trap \"\" TERM; sleep 100' & while :; do sleep 1; done"), &mut output).unwrap();
+    let status = std::thread::scope(|scope| {
+        let switch = cancel.clone();
+        scope.spawn(move || {
+            std::thread::sleep(Duration::from_millis(300));
+            switch.cancel();
+        });
+        let spec = shell(
+            "trap '' TERM; setsid sh -c 'trap \"\" TERM; sleep 100' & while :; do sleep 1; done",
+        );
+        let mut output = RunOutput {
+            stdout: &mut std::io::sink(),
+            stderr: &mut std::io::sink(),
+            cancel: Some(&cancel),
+        };
+        workspace.run(&spec, &mut output).unwrap()
+    });
     assert_eq!(status, RunStatus::Cancelled);
     assert!(
-        (2..6).contains(&started.elapsed().as_secs()),
+        (3..6).contains(&started.elapsed().as_secs()),
         "{:?}",
         started.elapsed()
     );
 
     // A sink that fails ends the command.
-    struct Broken;
-    impl std::io::Write for Broken {
-        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
-            Err(std::io::ErrorKind::BrokenPipe.into())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
     let mut output = RunOutput {
         stdout: &mut Broken,
         stderr: &mut std::io::sink(),
@@ -395,15 +396,30 @@ fn processes() {
     assert!(matches!(error, SandboxError::Output { .. }), "{error}");
     assert!(started.elapsed() < Duration::from_secs(3));
 
-    // What we hold is out of reach: our memory, environment and descriptors, wherever they can be seen.
+    // What we hold is out of reach: our memory, environment and descriptors, wherever they can be seen. (The numbers of the
+    // descriptors can be listed with `CAP_DAC_OVERRIDE`; what they are cannot be learnt, nor can they be opened.)
     let pid = std::process::id();
     let line = format!(
-        "for file in environ mem maps fd/0; do if cat /proc/{pid}/$file >/dev/null 2>&1; then echo $file; fi; done; ls /proc/{pid}/fd 2>/dev/null"
+        "cd /proc/{pid} 2>/dev/null || exit 0; for file in environ mem maps fd/*; do \
+         if cat $file >/dev/null 2>&1 || readlink $file >/dev/null 2>&1; then echo $file; fi; done"
     );
     let (_, out, _) = run(&mut *workspace, &shell(&line));
     assert_eq!(out, "");
     drop(workspace);
     executor.finish().unwrap();
+}
+
+/// A reader of output that has gone away.
+struct Broken;
+
+impl std::io::Write for Broken {
+    fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+        Err(std::io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 fn many_layers() {

@@ -133,7 +133,8 @@ pub(crate) struct State {
     pub(crate) largest_upload: Option<usize>,
     /// Says in answers to manifests which digest they have.
     pub(crate) hides_digest: bool,
-    auth: Auth,
+    /// Who may come in; tokens that were given keep their uses.
+    pub(crate) auth: Auth,
     uploads: BTreeMap<u64, (String, Vec<u8>)>,
     tokens: BTreeMap<String, (BTreeSet<String>, usize)>,
     counter: u64,

@@ -6,6 +6,7 @@
 //! <root>/.longshore/original/  what was there before us
 //! <root>/.longshore/trees/<n>/ stages
 //! <root>/.longshore/spill/     what stages wrote behind mounts; thrown away
+//! <root>/.longshore/scratch/   the build's own files
 //! ```
 //! The journal says one thing only: whether the entries at the root are the original's or a stage's. That decides how to get
 //! back from any point: a stage's entries are moved out, then what is left of the original in its store is moved back in.
@@ -17,7 +18,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
@@ -41,6 +42,8 @@ pub(super) enum Occupant {
 struct Journal {
     version: u32,
     occupant: Occupant,
+    /// What the build let stay at the root beside mounts: belongs to the original, whoever the occupant is.
+    keep: Vec<OsString>,
 }
 
 /// The only version there is.
@@ -50,11 +53,13 @@ const VERSION: u32 = 1;
 pub(super) struct Area {
     root: OwnedFd,
     root_path: PathBuf,
+    scratch_path: PathBuf,
     directory: OwnedFd,
     original: OwnedFd,
     trees: OwnedFd,
     spill: OwnedFd,
     pins: Pins,
+    keep: Vec<PathBuf>,
     hook: Arc<Hook>,
     state: Mutex<State>,
     _lock: OwnedFd,
@@ -69,10 +74,13 @@ struct State {
 
 impl Area {
     /// Takes possession of a root: finishes or undoes what a killed build has left, and moves nothing else.
+    ///
+    /// `fixed` (mounts, and what is ours) and `keep` (what the user needs in its place) never move; both relative to the root.
     pub(super) fn open(
         root: OwnedFd,
         root_path: &Path,
-        pins: Pins,
+        fixed: &[PathBuf],
+        keep: &[PathBuf],
         hook: Arc<Hook>,
     ) -> Result<Self, SandboxError> {
         let path = root_path.join(DIRECTORY);
@@ -94,23 +102,29 @@ impl Area {
         })?;
         let inside = |name| subdirectory(&directory, name).map_err(|error| explain(error.into()));
         let (original, trees, spill) = (inside("original")?, inside("trees")?, inside("spill")?);
+        inside("scratch")?;
         let state = Mutex::new(State {
             occupant: Some(Occupant::Original),
             next_tree: 0,
         });
-        let area = Self {
+        let mut area = Self {
             root,
             root_path: root_path.to_owned(),
+            scratch_path: path.join("scratch"),
             original,
             trees,
             spill,
-            pins,
+            pins: Pins::new(fixed.iter().cloned()),
+            keep: keep.to_vec(),
             hook,
             state,
             directory,
             _lock: lock,
         };
-        area.recover()?;
+        area.recover(fixed)?;
+        // A killed build's is of no use.
+        empty_directory(&area.scratch_path)?;
+        area.pins = Pins::new(fixed.iter().chain(keep).cloned());
         Ok(area)
     }
 
@@ -171,18 +185,29 @@ impl Area {
         }
     }
 
-    /// Puts back what was there before us, and removes everything of ours.
-    /// Closed already is closed.
-    pub(super) fn close(&self) -> Result<(), SandboxError> {
-        if !self.root_path.join(DIRECTORY).exists() {
-            return Ok(());
-        }
+    /// Where the build may keep files of its own, until `close`.
+    pub(super) fn scratch_path(&self) -> &Path {
+        &self.scratch_path
+    }
+
+    /// Puts back what was there before us, and throws the stages away.
+    pub(super) fn restore(&self) -> Result<(), SandboxError> {
         let mut state = self.state();
         if state.occupant != Some(Occupant::Original) {
             self.vacate(&mut state)?;
             self.put_back(&mut state)?;
         }
-        self.remove()
+        self.remove_contents()
+    }
+
+    /// Restores, and removes everything of ours.
+    pub(super) fn close(&self) -> Result<(), SandboxError> {
+        let path = self.root_path.join(DIRECTORY);
+        if !path.exists() {
+            return Ok(());
+        }
+        self.restore()?;
+        std::fs::remove_dir_all(&path).map_err(|source| SandboxError::path("remove", &path, source))
     }
 
     /// Moves the occupant out. Afterwards the root is empty but for pins, and the journal still names the occupant.
@@ -223,8 +248,7 @@ impl Area {
     }
 
     /// Gets back to the original from wherever a killed build was.
-    fn recover(&self) -> Result<(), SandboxError> {
-        let mut state = self.state();
+    fn recover(&mut self, fixed: &[PathBuf]) -> Result<(), SandboxError> {
         let path = self.root_path.join(DIRECTORY).join("journal");
         let text = match openat(
             &self.directory,
@@ -263,8 +287,19 @@ impl Area {
                 reason: format!("it is of version {}", journal.version),
             });
         }
-        if let Occupant::Tree(number) = &journal.occupant {
-            state.occupant = Some(journal.occupant.clone());
+        let kept = journal.keep.iter().map(PathBuf::from).collect::<Vec<_>>();
+        self.pins = Pins::new(fixed.iter().chain(&kept).cloned());
+        // Until the original is back, the journal goes on to name what its build had kept.
+        let keep = std::mem::replace(&mut self.keep, kept);
+        self.return_from(&journal.occupant)?;
+        self.keep = keep;
+        Ok(())
+    }
+
+    fn return_from(&self, occupant: &Occupant) -> Result<(), SandboxError> {
+        let mut state = self.state();
+        if let Occupant::Tree(number) = occupant {
+            state.occupant = Some(occupant.clone());
             match mkdirat(&self.trees, number.to_string(), Mode::from_raw_mode(0o755)) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(source) => {
@@ -278,47 +313,18 @@ impl Area {
             self.vacate(&mut state)?;
         }
         self.put_back(&mut state)?;
-        self.remove_contents()?;
-        for name in ["original", "trees", "spill"] {
-            // The descriptors that we hold are of these very directories: they were emptied, not removed.
-            debug_assert!(open_directory(&self.directory, OsStr::new(name)).is_ok());
-        }
-        Ok(())
+        self.remove_contents()
     }
 
     /// Throws away stages and the journal; the original is back.
     fn remove_contents(&self) -> Result<(), SandboxError> {
         let base = self.root_path.join(DIRECTORY);
         for store in ["trees", "spill", "original"] {
-            let path = base.join(store);
-            for entry in std::fs::read_dir(&path)
-                .map_err(|source| SandboxError::path("read", &path, source))?
-            {
-                let path = entry
-                    .map_err(|source| SandboxError::path("read", &path, source))?
-                    .path();
-                let removed = if path.is_dir() && !path.is_symlink() {
-                    std::fs::remove_dir_all(&path)
-                } else {
-                    std::fs::remove_file(&path)
-                };
-                removed.map_err(|source| SandboxError::path("remove", &path, source))?;
-            }
+            empty_directory(&base.join(store))?;
         }
         match unlinkat(&self.directory, "journal", AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(source) => Err(SandboxError::path("remove", base.join("journal"), source)),
-        }
-    }
-
-    fn remove(&self) -> Result<(), SandboxError> {
-        self.remove_contents()?;
-        let path = self.root_path.join(DIRECTORY);
-        match std::fs::remove_dir_all(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(SandboxError::path("remove", &path, source))
-            }
-            _ => Ok(()),
         }
     }
 
@@ -337,6 +343,11 @@ impl Area {
         let text = serde_json::to_vec(&Journal {
             version: VERSION,
             occupant: occupant.clone(),
+            keep: self
+                .keep
+                .iter()
+                .map(|path| path.clone().into_os_string())
+                .collect(),
         })?;
         let flags =
             OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
@@ -385,6 +396,23 @@ impl std::fmt::Debug for Area {
             .field("state", &self.state)
             .finish_non_exhaustive()
     }
+}
+
+fn empty_directory(path: &Path) -> Result<(), SandboxError> {
+    for entry in
+        std::fs::read_dir(path).map_err(|source| SandboxError::path("read", path, source))?
+    {
+        let entry = entry.map_err(|source| SandboxError::path("read", path, source))?;
+        let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let path = entry.path();
+        let removed = if is_directory {
+            std::fs::remove_dir_all(&path)
+        } else {
+            std::fs::remove_file(&path)
+        };
+        removed.map_err(|source| SandboxError::path("remove", &path, source))?;
+    }
+    Ok(())
 }
 
 fn subdirectory(parent: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {

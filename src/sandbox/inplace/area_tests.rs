@@ -47,6 +47,7 @@ fn container(root: &Path) {
         ("var/run/secrets/token", 0o711),
         ("proc", 0o555),
         ("longshore", 0o755),
+        ("srv/context", 0o700),
         ("tmp", 0o1777),
     ] {
         fs::create_dir_all(root.join(path)).unwrap();
@@ -60,6 +61,8 @@ fn container(root: &Path) {
         "var/run/x",
         "longshore/longshore",
         "proc/1",
+        "srv/context/Dockerfile",
+        "srv/other",
     ] {
         fs::write(root.join(path), path).unwrap();
     }
@@ -71,6 +74,7 @@ fn container(root: &Path) {
         "var/run",
         "var",
         "tmp",
+        "srv",
         ".",
     ]
     .iter()
@@ -84,22 +88,22 @@ fn container(root: &Path) {
     }
 }
 
-fn pins() -> Pins {
-    Pins::new(
-        [
-            DIRECTORY,
-            "proc",
-            "etc/hosts",
-            "var/run/secrets/token",
-            "longshore",
-        ]
-        .map(PathBuf::from),
-    )
+fn open(root: &Path, hook: Arc<Hook>) -> Result<Area, SandboxError> {
+    open_keeping(root, &["srv/context"], hook)
 }
 
-fn open(root: &Path, hook: Arc<Hook>) -> Result<Area, SandboxError> {
+fn open_keeping(root: &Path, keep: &[&str], hook: Arc<Hook>) -> Result<Area, SandboxError> {
     let fd = OwnedFd::from(fs::File::open(root).unwrap());
-    Area::open(fd, root, pins(), hook)
+    let fixed = [
+        DIRECTORY,
+        "proc",
+        "etc/hosts",
+        "var/run/secrets/token",
+        "longshore",
+    ]
+    .map(PathBuf::from);
+    let keep: Vec<_> = keep.iter().map(PathBuf::from).collect();
+    Area::open(fd, root, &fixed, &keep, hook)
 }
 
 fn harmless() -> Arc<Hook> {
@@ -121,6 +125,7 @@ fn build(area: &Area) -> Result<(), SandboxError> {
     let before = picture(&tree);
     area.install(first)?;
     let root = area.root_path();
+    assert!(root.join("srv/context/Dockerfile").exists() && !root.join("srv/other").exists());
     assert_eq!(
         fs::read_to_string(root.join("etc/hosts")).unwrap(),
         "etc/hosts",
@@ -209,7 +214,7 @@ fn a_kill_at_any_step_loses_nothing() {
         }
         // The recovery is killed as well, at each of its own steps.
         for again in 0.. {
-            match open(root.path(), killed_at(again)).and_then(|area| area.close()) {
+            match open_keeping(root.path(), &[], killed_at(again)).and_then(|area| area.close()) {
                 Ok(()) => break,
                 // Enough for every step that a recovery has.
                 Err(error) => assert!(

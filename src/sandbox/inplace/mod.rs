@@ -13,10 +13,8 @@ mod workspace;
 
 use super::enter::guard_process;
 use super::executor::{Executor, FinishedStage, Isolation, Ownership, Workspace};
-use super::store::BuildDirectory;
 use super::{SandboxError, mountinfo};
 use area::{Area, DIRECTORY};
-use moving::Pins;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::geteuid;
 use rustix::thread::{CapabilitySet, capabilities};
@@ -88,16 +86,13 @@ pub(super) fn check(force: bool) -> Result<(), String> {
 }
 
 /// Takes possession of `/`. `keep` names paths that stay where they are.
-pub(super) fn enter(state_dir: &Path, keep: &[PathBuf]) -> Result<Box<dyn Executor>, SandboxError> {
+pub(super) fn enter(keep: &[PathBuf]) -> Result<Box<dyn Executor>, SandboxError> {
     guard_process()?;
     let mounts = mount_points()?;
-    // Blobs of the build are there, wherever it is.
-    let kept: Vec<PathBuf> = keep.iter().cloned().chain([state_dir.to_owned()]).collect();
-    let area = open_root(&mounts, &kept)?;
+    let area = open_root(&mounts, keep)?;
     Ok(Box::new(InplaceExecutor {
         area: Arc::new(area),
         mounts,
-        build: BuildDirectory::make(state_dir, false)?,
     }))
 }
 
@@ -127,17 +122,13 @@ fn open_root(mounts: &[PathBuf], keep: &[PathBuf]) -> Result<Area, SandboxError>
     )
     .map_err(|source| SandboxError::path("open", "/", source))?;
     let below = |path: &PathBuf| path.strip_prefix("/").unwrap_or(path).to_owned();
-    let pins = OURS
+    let fixed = OURS
         .iter()
         .map(PathBuf::from)
         .chain(mounts.iter().map(below))
-        .chain(keep.iter().map(below));
-    Area::open(
-        root,
-        Path::new("/"),
-        Pins::new(pins),
-        Arc::new(|_, _| Ok(())),
-    )
+        .collect::<Vec<_>>();
+    let keep = keep.iter().map(below).collect::<Vec<_>>();
+    Area::open(root, Path::new("/"), &fixed, &keep, Arc::new(|_, _| Ok(())))
 }
 
 fn mount_points() -> Result<Vec<PathBuf>, SandboxError> {
@@ -155,7 +146,6 @@ fn mount_points() -> Result<Vec<PathBuf>, SandboxError> {
 struct InplaceExecutor {
     area: Arc<Area>,
     mounts: Vec<PathBuf>,
-    build: BuildDirectory,
 }
 
 impl Executor for InplaceExecutor {
@@ -224,16 +214,15 @@ impl Executor for InplaceExecutor {
     }
 
     fn scratch(&self) -> &Path {
-        self.build.path()
+        self.area.scratch_path()
     }
 
     fn restore(&self) -> Result<(), SandboxError> {
-        self.area.close()
+        self.area.restore()
     }
 
     fn finish(self: Box<Self>) -> Result<(), SandboxError> {
-        self.area.close()?;
-        self.build.remove()
+        self.area.close()
     }
 }
 

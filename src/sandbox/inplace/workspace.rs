@@ -103,7 +103,8 @@ impl Workspace for InplaceWorkspace {
         self.step(Opened::Nothing, Opened::Step, "begin a step")?;
         match kind {
             StepKind::Run => self.area.install(self.number),
-            StepKind::Files => Ok(()),
+            // In its own directory no mount is in the way of a copy. The next command brings it back.
+            StepKind::Files => self.area.uninstall(self.number),
         }
     }
 

@@ -1,0 +1,225 @@
+//! Where the files come from.
+
+use crate::image::{gzip, tar_of};
+use crate::program::Scene;
+
+const DOCKERFILE: &str = "FROM scratch\nCOPY a /a\n";
+
+fn archive() -> Vec<u8> {
+    tar_of(&[
+        ("Dockerfile", 'f', DOCKERFILE, 0o644),
+        ("a", 'f', "packed", 0o600),
+        ("sub/Dockerfile", 'f', DOCKERFILE, 0o644),
+        ("sub/a", 'f', "below", 0o644),
+    ])
+}
+
+#[test]
+fn directories_in_every_spelling() {
+    let Some(scene) = Scene::new() else { return };
+    scene.file("a", "1").dockerfile(DOCKERFILE);
+    let path = scene
+        .path("")
+        .to_str()
+        .unwrap()
+        .trim_end_matches('/')
+        .to_owned();
+    let parent = scene.root().to_owned();
+    for (args, from) in [
+        (vec!["--context".to_owned(), path.clone()], parent.clone()),
+        (
+            vec!["-c".to_owned(), format!("dir://{path}")],
+            parent.clone(),
+        ),
+        (vec![path.clone()], parent.clone()),
+        (vec!["context".to_owned()], parent.clone()),
+        (vec![format!("--context=dir://{path}/")], parent),
+        (vec![".".to_owned()], scene.path("")),
+        (vec![], scene.path("")),
+    ] {
+        let call = scene.longshore(&["build"]).args(&args).current_dir(from);
+        assert_eq!(call.image().file("a").text(), "1", "{args:?}");
+    }
+}
+
+#[test]
+fn archives_plain_and_compressed() {
+    let Some(scene) = Scene::new() else { return };
+    let path = scene.root().join("context.tar");
+    for bytes in [
+        archive(),
+        gzip(&archive()),
+        zstd::encode_all(&archive()[..], 1).unwrap(),
+    ] {
+        std::fs::write(&path, &bytes).unwrap();
+        let source = format!("tar://{}", path.display());
+        let image = scene.longshore(&["build", "-c", &source]).image();
+        let file = image.file("a");
+        assert_eq!((file.text(), file.mode, file.uid), ("packed", 0o600, 0));
+        let image = scene
+            .longshore(&["build", "-c", "tar://stdin"])
+            .stdin(bytes)
+            .image();
+        assert_eq!(image.file("a").text(), "packed");
+    }
+}
+
+#[test]
+fn a_sub_path_is_the_root() {
+    let Some(scene) = Scene::new() else { return };
+    let call = || {
+        scene
+            .longshore(&["build", "-c", "tar://stdin"])
+            .stdin(archive())
+    };
+    assert_eq!(
+        call()
+            .args(["--context-sub-path", "sub"])
+            .image()
+            .file("a")
+            .text(),
+        "below"
+    );
+    assert_eq!(
+        call()
+            .args(["--context-sub-path=/sub/"])
+            .image()
+            .file("a")
+            .text(),
+        "below"
+    );
+    call()
+        .args(["--context-sub-path", "none"])
+        .mistake()
+        .says("none");
+    scene.file("sub/a", "2").file("sub/Dockerfile", DOCKERFILE);
+    assert_eq!(
+        scene
+            .build()
+            .args(["--context-sub-path", "sub"])
+            .image()
+            .file("a")
+            .text(),
+        "2"
+    );
+    std::fs::write(scene.root().join("a"), "outside").unwrap();
+    scene
+        .build()
+        .args(["--context-sub-path", ".."])
+        .mistake()
+        .says("..");
+}
+
+#[test]
+fn other_schemes_are_refused_with_a_way_out() {
+    let scene = Scene::bare();
+    if !crate::machine::can_build() {
+        return;
+    }
+    for (context, word) in [
+        ("git://github.com/a/b", "git://"),
+        ("s3://bucket/key", "s3://"),
+        ("gs://bucket/key", "gs://"),
+        ("https://example.com/a.tar.gz", "https://"),
+        ("ftp://x/y", "ftp://"),
+        ("dir://", "dir://"),
+    ] {
+        let failed = scene.longshore(&["build", "-c", context]).mistake();
+        failed.says("--context").says(word);
+        assert_eq!(failed.code(), 2, "{failed}");
+    }
+}
+
+#[test]
+fn archives_that_break_off() {
+    let Some(scene) = Scene::new() else { return };
+    let plain = tar_of(&[
+        ("Dockerfile", 'f', "FROM scratch\nCOPY big /\n", 0o644),
+        ("big", 'f', &"x".repeat(50_000), 0o644),
+    ]);
+    let compressed = gzip(&plain);
+    for bytes in [
+        &plain[..20_000],
+        &compressed[..compressed.len() - 20],
+        b"not a tar at all",
+        b"",
+    ] {
+        let path = scene.root().join("cut.tar");
+        std::fs::write(&path, bytes).unwrap();
+        let source = format!("tar://{}", path.display());
+        let layout = scene.out("layout");
+        let failed = scene
+            .longshore(&["build", "-c", &source])
+            .arg("--oci-layout-path")
+            .arg(&layout)
+            .mistake();
+        failed.says("cut.tar");
+        assert!(!layout.exists(), "{failed}");
+        let failed = scene
+            .longshore(&["build", "-c", "tar://stdin"])
+            .stdin(bytes.to_vec())
+            .mistake();
+        failed.says("tar://stdin");
+    }
+    scene
+        .longshore(&["build", "-c", "tar:///nonexistent.tar"])
+        .mistake()
+        .says("/nonexistent.tar");
+}
+
+#[test]
+fn contexts_that_are_not_there() {
+    let Some(scene) = Scene::new() else { return };
+    scene.file("a", "1");
+    scene
+        .longshore(&["build", "-c", "nowhere"])
+        .mistake()
+        .says("nowhere");
+    scene
+        .longshore(&["build", "-c", "a"])
+        .mistake()
+        .says("Not a directory");
+}
+
+#[test]
+fn dockerfiles_are_found_and_missed() {
+    let Some(scene) = Scene::new() else { return };
+    scene.file("a", "1");
+    scene
+        .build()
+        .mistake()
+        .says("there is no Dockerfile")
+        .says("Dockerfile");
+    scene.build().args(["-f", "other"]).mistake().says("other");
+    scene.file("dockerfile", DOCKERFILE);
+    assert_eq!(scene.build().image().file("a").text(), "1");
+    scene.file("deploy/prod", DOCKERFILE);
+    assert_eq!(
+        scene
+            .build()
+            .current_dir("/")
+            .args(["--dockerfile", "deploy/prod"])
+            .image()
+            .file("a")
+            .text(),
+        "1"
+    );
+    std::fs::write(scene.root().join("elsewhere"), DOCKERFILE).unwrap();
+    let elsewhere = scene.root().join("elsewhere");
+    assert_eq!(
+        scene
+            .build()
+            .arg("-f")
+            .arg(elsewhere)
+            .image()
+            .file("a")
+            .text(),
+        "1"
+    );
+    scene.dir("folder");
+    scene
+        .build()
+        .args(["-f", "folder"])
+        .mistake()
+        .says("not a regular file");
+}
