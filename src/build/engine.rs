@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use crate::context::Context;
 use crate::layer;
 use crate::oci::{Descriptor, Digest};
+use crate::output::{ImageLayer, LayerSource};
 use crate::plan::{CopyFrom, Outline, Plan};
 use crate::registry::{self, Client};
 use crate::rootfs::{Protected, Rootfs};
@@ -236,6 +237,17 @@ impl Engine<'_> {
         };
         blobs.insert(digest, Blob::There(path.clone()));
         Ok(path)
+    }
+
+    /// Takes the blobs that were fetched for a tree from there: an output need not fetch them again.
+    pub(super) fn with_fetched(&self, mut layers: Vec<ImageLayer>) -> Vec<ImageLayer> {
+        let blobs = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
+        for layer in &mut layers {
+            if let Some(Blob::There(path)) = blobs.get(&layer.descriptor.digest) {
+                layer.source = LayerSource::File(path.clone());
+            }
+        }
+        layers
     }
 
     fn fetch(
