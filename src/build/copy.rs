@@ -5,6 +5,7 @@
 //! for files of the context and stay for files of a stage.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::context::glob::{self, Glob};
 use crate::context::ignore::Ignore;
@@ -12,7 +13,7 @@ use crate::dockerfile::{self, Spanned};
 use crate::layer;
 use crate::plan::{ChmodSpec, CopySource, CopyStep};
 use crate::rootfs::{
-    self, Device, FileType, Leaf, Metadata, Node, Owner, Protected, RelPath, Rootfs, Timestamp,
+    self, Device, Dir, FileType, Leaf, Metadata, Node, Owner, Protected, RelPath, Rootfs, Timestamp,
 };
 use crate::snapshot::is_image_xattr;
 
@@ -33,7 +34,7 @@ pub(super) struct SourceTree<'a> {
     /// Whether files keep their owners, as those of a stage or image do.
     pub(super) keeps_owner: bool,
     /// Owners of files that the tree cannot hold.
-    pub(super) owners: layer::Ownership,
+    pub(super) owners: Arc<layer::Ownership>,
     /// What to call it in a message: `the build context`, `stage "build"`.
     pub(super) name: String,
 }
@@ -260,7 +261,9 @@ impl Copier<'_> {
         }
         let target = self.file_target(target, is_directory, &found.name)?;
         self.parents(&target)?;
-        self.entry(&found.path, &target, &found.metadata)
+        let (from, name) = self.source.rootfs.parent(&found.path)?;
+        let (to, new_name) = rootfs.parent(&target)?;
+        self.entry((&from, name), (&to, new_name), &found.metadata)
     }
 
     /// Merges a directory into the destination. The destination itself is made like the directories above it, and has the
@@ -361,37 +364,46 @@ impl Copier<'_> {
         Ok(())
     }
 
-    /// Copies what is in a directory into one that is there.
+    /// Copies what is in a directory into one that is there: first what is no directory, while both are open, then the
+    /// directories, so that few descriptors are open however deep the tree is.
     fn children(&mut self, from: &RelPath, to: &RelPath) -> Result<(), CopyError> {
-        for name in self.source.rootfs.read_dir(from)? {
-            let (child, target) = (from.child(&name), to.child(&name));
-            let Some(metadata) = self.source.rootfs.lstat(&child)? else {
-                continue;
-            };
-            self.nested(&child, &target, &metadata)?;
+        let mut directories = Vec::new();
+        {
+            let source = self.source.rootfs.open_dir(from)?;
+            let target = self.destination.rootfs.open_dir(to)?;
+            let mut names = source.names()?;
+            names.sort_unstable();
+            for name in names {
+                let Some(metadata) = source.lstat(&name)? else {
+                    continue;
+                };
+                if metadata.is_dir() {
+                    directories.push((name, metadata));
+                } else if !self.is_hidden(&from.child(&name)) {
+                    self.entry((&source, &name), (&target, &name), &metadata)?;
+                }
+            }
+        }
+        for (name, metadata) in directories {
+            self.nested(&from.child(&name), &to.child(&name), &metadata)?;
         }
         Ok(())
     }
 
-    /// Copies something found inside of a copied directory, unless it is hidden.
+    fn is_hidden(&self, path: &RelPath) -> bool {
+        self.source
+            .ignore
+            .is_some_and(|rules| rules.excludes(path.as_bytes()).is_some())
+    }
+
+    /// Copies a directory found inside of a copied directory, unless it is hidden.
     fn nested(
         &mut self,
         from: &RelPath,
         to: &RelPath,
         metadata: &Metadata,
     ) -> Result<(), CopyError> {
-        let is_hidden = self
-            .source
-            .ignore
-            .is_some_and(|rules| rules.excludes(from.as_bytes()).is_some());
-        if !metadata.is_dir() {
-            return if is_hidden {
-                Ok(())
-            } else {
-                self.entry(from, to, metadata)
-            };
-        }
-        if is_hidden && !(reincludes(self.source, from) && self.shows_something(from)?) {
+        if self.is_hidden(from) && !(reincludes(self.source, from) && self.shows_something(from)?) {
             return Ok(());
         }
         match self.destination.rootfs.lstat(to)? {
@@ -443,69 +455,130 @@ impl Copier<'_> {
         if self.destination.protected.covers(path) {
             return Ok(());
         }
-        self.set_owner(path, self.owner_of(from, metadata))?;
-        self.xattrs(from, path)?;
-        self.destination
-            .rootfs
-            .set_mode(path, self.mode(metadata.mode, true))?;
-        self.destination.rootfs.set_mtime(path, metadata.mtime)?;
+        let (dir, name) = self.destination.rootfs.parent(path)?;
+        let (source, source_name) = self.source.rootfs.parent(from)?;
+        let owner = self.owner_of((&source, source_name), metadata);
+        self.own(path, owner, || dir.set_owner(name, owner))?;
+        for (key, value) in self.xattrs((&source, source_name))? {
+            dir.set_xattr(name, &key, &value)?;
+        }
+        dir.set_mode(name, self.mode(metadata.mode, true))?;
+        dir.set_mtime(name, metadata.mtime)?;
         Ok(())
     }
 
     /// Copies anything but a directory.
     fn entry(
         &mut self,
-        from: &RelPath,
-        to: &RelPath,
+        from: (&Dir, &[u8]),
+        to: (&Dir, &[u8]),
         metadata: &Metadata,
     ) -> Result<(), CopyError> {
-        let rootfs = self.destination.rootfs;
-        if metadata.file_type == FileType::Socket {
-            return Ok(());
-        }
-        self.clear_for_file(to)?;
-        self.copied.touched.push(to.clone());
-        let inode = (metadata.dev, metadata.ino);
-        if metadata.nlink > 1 {
+        let (dir, name) = to;
+        let path = dir.path().child(name);
+        self.check_protected(&path)?;
+        if metadata.nlink > 1 && metadata.file_type != FileType::Socket {
+            let inode = (metadata.dev, metadata.ino);
             if let Some(first) = self.links.get(&inode) {
-                rootfs.hard_link(to, first)?;
+                let (first_dir, first_name) = self.destination.rootfs.parent(first)?;
+                make(to, || dir.hard_link(name, &first_dir, first_name))?;
+                self.copied.touched.push(path);
                 return Ok(());
             }
-            self.links.insert(inode, to.clone());
+            self.links.insert(inode, path.clone());
         }
         match metadata.file_type {
-            FileType::File => {
-                let source = self.source.rootfs.open_file(from, Leaf::Keep)?;
-                let file = rootfs.create_file(to, 0o600)?;
-                rootfs::copy_contents(&source, &file).map_err(|source| CopyError::Write {
-                    path: to.to_string(),
-                    source,
-                })?;
+            FileType::File => self.file(from, to, &path, metadata)?,
+            FileType::Symlink => {
+                let target = from.0.read_link(from.1)?;
+                make(to, || dir.symlink(name, &target))?;
+                let owner = self.owner_of(from, metadata);
+                self.own(&path, owner, || dir.set_owner(name, owner))?;
+                dir.set_mtime(name, metadata.mtime)?;
             }
-            FileType::Symlink => rootfs.symlink(to, &self.source.rootfs.read_link(from)?)?,
-            FileType::Fifo => rootfs.create_node(to, Node::Fifo, 0o600)?,
-            FileType::Char => rootfs.create_node(to, Node::Char(metadata.rdev), 0o600)?,
-            FileType::Block => rootfs.create_node(to, Node::Block(metadata.rdev), 0o600)?,
+            FileType::Fifo => self.node(from, to, Node::Fifo, metadata)?,
+            FileType::Char => self.node(from, to, Node::Char(metadata.rdev), metadata)?,
+            FileType::Block => self.node(from, to, Node::Block(metadata.rdev), metadata)?,
             FileType::Socket | FileType::Dir => return Ok(()),
         }
-        self.set_owner(to, self.owner_of(from, metadata))?;
-        if metadata.file_type != FileType::Symlink {
-            self.xattrs(from, to)?;
-            rootfs.set_mode(to, self.mode(metadata.mode, false))?;
-        }
-        rootfs.set_mtime(to, metadata.mtime)?;
+        self.copied.touched.push(path);
         Ok(())
     }
 
-    /// Copies the attributes that an image can hold. As in BuildKit, those of a context's files are not taken over.
-    fn xattrs(&self, from: &RelPath, to: &RelPath) -> Result<(), CopyError> {
-        if !self.source.keeps_owner {
-            return Ok(());
-        }
-        for (key, value) in self.source.rootfs.xattrs(from)? {
-            if is_image_xattr(&key) {
-                self.destination.rootfs.set_xattr(to, &key, &value)?;
+    /// Copies a regular file; everything but its attributes goes through its descriptors.
+    fn file(
+        &mut self,
+        from: (&Dir, &[u8]),
+        to: (&Dir, &[u8]),
+        path: &RelPath,
+        metadata: &Metadata,
+    ) -> Result<(), CopyError> {
+        let (source, opened) = from.0.open_listed(from.1, metadata)?;
+        let file = make(to, || to.0.new_file(to.1))?;
+        rootfs::copy_contents(&source, file.file(), opened.size).map_err(|source| {
+            CopyError::Write {
+                path: path.to_string(),
+                source,
             }
+        })?;
+        let owner = self.owner_of(from, metadata);
+        self.own(path, owner, || file.set_owner(owner))?;
+        for (key, value) in self.xattrs(from)? {
+            file.set_xattr(&key, &value)?;
+        }
+        file.set_mode(self.mode(metadata.mode, false))?;
+        file.set_mtime(metadata.mtime)?;
+        Ok(())
+    }
+
+    /// Copies a pipe or device.
+    fn node(
+        &mut self,
+        from: (&Dir, &[u8]),
+        to: (&Dir, &[u8]),
+        node: Node,
+        metadata: &Metadata,
+    ) -> Result<(), CopyError> {
+        let (dir, name) = to;
+        make(to, || dir.create_node(name, node, 0o600))?;
+        let owner = self.owner_of(from, metadata);
+        self.own(&dir.path().child(name), owner, || {
+            dir.set_owner(name, owner)
+        })?;
+        for (key, value) in self.xattrs(from)? {
+            dir.set_xattr(name, &key, &value)?;
+        }
+        dir.set_mode(name, self.mode(metadata.mode, false))?;
+        dir.set_mtime(name, metadata.mtime)?;
+        Ok(())
+    }
+
+    /// Reads the attributes that an image can hold. As in BuildKit, those of a context's files are not taken over.
+    fn xattrs(&self, (dir, name): (&Dir, &[u8])) -> Result<Vec<(Vec<u8>, Vec<u8>)>, CopyError> {
+        let mut found = Vec::new();
+        if self.source.keeps_owner {
+            for key in dir.xattr_names(name)? {
+                if is_image_xattr(&key)
+                    && let Some(value) = dir.xattr(name, &key)?
+                {
+                    found.push((key, value));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Sets an owner with `set`, or records it where that is all that can be done.
+    fn own(
+        &mut self,
+        path: &RelPath,
+        owner: Owner,
+        set: impl FnOnce() -> Result<(), rootfs::Error>,
+    ) -> Result<(), CopyError> {
+        if self.destination.sets_owner {
+            set()?;
+        } else {
+            self.copied.owners.push((path.clone(), owner));
         }
         Ok(())
     }
@@ -530,13 +603,15 @@ impl Copier<'_> {
         Ok(())
     }
 
-    fn owner_of(&self, from: &RelPath, metadata: &Metadata) -> Owner {
+    fn owner_of(&self, (dir, name): (&Dir, &[u8]), metadata: &Metadata) -> Owner {
+        let recorded = &self.source.owners;
         match self.destination.owner {
             Some(owner) => owner,
-            None if self.source.keeps_owner => {
-                self.source.owners.owner(from).unwrap_or(metadata.owner)
-            }
-            None => Owner::default(),
+            None if !self.source.keeps_owner => Owner::default(),
+            None if recorded.is_empty() => metadata.owner,
+            None => recorded
+                .owner(&dir.path().child(name))
+                .unwrap_or(metadata.owner),
         }
     }
 
@@ -546,6 +621,28 @@ impl Copier<'_> {
 
     fn set_owner(&mut self, path: &RelPath, owner: Owner) -> Result<(), CopyError> {
         set_owner(self.destination, path, owner, &mut self.copied.owners)
+    }
+}
+
+/// Makes something under a name that is mostly free; what has the name goes, unless it is a directory.
+fn make<T>(
+    (dir, name): (&Dir, &[u8]),
+    create: impl Fn() -> Result<T, rootfs::Error>,
+) -> Result<T, CopyError> {
+    match create() {
+        Err(error) if error.io_kind() == Some(std::io::ErrorKind::AlreadyExists) => {
+            match dir.lstat(name)? {
+                Some(there) if there.is_dir() => {
+                    return Err(CopyError::FileOverDirectory {
+                        path: dir.path().child(name).to_string(),
+                    });
+                }
+                Some(_) => dir.remove(name)?,
+                None => {}
+            }
+            Ok(create()?)
+        }
+        made => Ok(made?),
     }
 }
 

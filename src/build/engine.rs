@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::JoinHandle;
 
 use crate::context::Context;
 use crate::layer;
 use crate::oci::{Descriptor, Digest};
+use crate::output::{ImageLayer, LayerSource};
 use crate::plan::{CopyFrom, Outline, Plan};
 use crate::registry::{self, Client};
 use crate::rootfs::{Protected, Rootfs};
@@ -45,7 +46,7 @@ pub(super) struct Engine<'a> {
     pub(super) trees: Mutex<HashMap<usize, FinishedStage>>,
     pub(super) blobs: Mutex<HashMap<Digest, Blob>>,
     /// Owners of files of an image that its trees cannot hold.
-    pub(super) owners: Mutex<HashMap<usize, layer::Ownership>>,
+    pub(super) owners: Mutex<HashMap<usize, Arc<layer::Ownership>>>,
 }
 
 /// A layer's blob that is on the way or there.
@@ -156,7 +157,7 @@ impl Engine<'_> {
                 rootfs: self.context.rootfs(),
                 ignore: self.context.ignore(),
                 keeps_owner: false,
-                owners: layer::Ownership::default(),
+                owners: Arc::default(),
                 name: "the build context".to_owned(),
             }),
             CopyFrom::Stage(stage) => {
@@ -200,7 +201,7 @@ impl Engine<'_> {
     }
 
     /// Owners of files of an image that its trees cannot hold; known once it was unpacked.
-    pub(super) fn owners_of_image(&self, image: usize) -> layer::Ownership {
+    pub(super) fn owners_of_image(&self, image: usize) -> Arc<layer::Ownership> {
         let owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
         owners.get(&image).cloned().unwrap_or_default()
     }
@@ -236,6 +237,17 @@ impl Engine<'_> {
         };
         blobs.insert(digest, Blob::There(path.clone()));
         Ok(path)
+    }
+
+    /// Takes the blobs that were fetched for a tree from there: an output need not fetch them again.
+    pub(super) fn with_fetched(&self, mut layers: Vec<ImageLayer>) -> Vec<ImageLayer> {
+        let blobs = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
+        for layer in &mut layers {
+            if let Some(Blob::There(path)) = blobs.get(&layer.descriptor.digest) {
+                layer.source = LayerSource::File(path.clone());
+            }
+        }
+        layers
     }
 
     fn fetch(
@@ -299,7 +311,7 @@ impl Engine<'_> {
         .map_err(failed)?;
         if !applied.recorded.is_empty() {
             let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
-            let owners = owners.entry(image).or_default();
+            let owners = Arc::make_mut(owners.entry(image).or_default());
             for (path, owner) in applied.recorded {
                 owners.set_owner(path, owner);
             }

@@ -12,6 +12,9 @@ use crate::registry::{self, Client, ResolvedImage};
 use super::event::{Direction, Event, Events};
 use super::{BuildError, Request};
 
+/// A transfer is told of each time that so many bytes more have gone over the wire.
+const PROGRESS_BYTES: u64 = 1 << 20;
+
 /// An image that the Dockerfile names.
 #[derive(Debug)]
 pub(super) struct Image {
@@ -98,7 +101,11 @@ pub(super) fn progress(
     );
     let done = AtomicU64::new(0);
     Arc::new(move |bytes| {
-        let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let before = done.fetch_add(bytes, Ordering::Relaxed);
+        let done = before + bytes;
+        if !is_worth_telling(before, done, total) {
+            return;
+        }
         events.send(Event::Transfer {
             direction,
             digest: digest.clone(),
@@ -106,6 +113,13 @@ pub(super) fn progress(
             total,
         });
     })
+}
+
+/// Whether a transfer has come far enough since the last event to send another one; the last byte always is.
+///
+/// Network and disk deliver in pieces of a few KiB, and nobody reads a million events.
+pub(super) fn is_worth_telling(before: u64, done: u64, total: u64) -> bool {
+    done >= total || before / PROGRESS_BYTES != done / PROGRESS_BYTES
 }
 
 /// Asks every repository that is pushed to whether it accepts a push, before any work is done for it.
@@ -128,4 +142,27 @@ pub(super) async fn check_push(
         checked.push(destination.name());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transfer_is_told_of_in_large_steps() {
+        let told = |total: u64, piece: u64| {
+            let mut count = 0;
+            let mut done = 0;
+            while done < total {
+                let before = done;
+                done = total.min(done + piece);
+                count += u64::from(is_worth_telling(before, done, total));
+            }
+            count
+        };
+        assert_eq!(told(1000, 10), 1, "its end");
+        assert_eq!(told(10 << 20, 8 << 10), 10);
+        assert_eq!(told((10 << 20) + 1, 8 << 10), 11);
+        assert_eq!(told(10 << 20, 4 << 20), 3, "each piece is larger");
+    }
 }

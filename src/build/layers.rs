@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::layer::{self, Applied, ApplyOptions, Limits, Owners, PackOptions};
@@ -27,7 +28,7 @@ pub(super) struct PackJob {
     /// Where the changed files are.
     pub(super) rootfs: Rootfs,
     /// Owners that the tree cannot hold.
-    pub(super) owners: layer::Ownership,
+    pub(super) owners: Arc<layer::Ownership>,
     /// Keeps the changed files as they are until the layer is made.
     pub(super) held: Option<ChangeSource>,
 }

@@ -174,6 +174,7 @@ pub fn run(
         owners: Mutex::new(HashMap::new()),
     };
     let StageResult { config, layers, .. } = engine.stages()?;
+    let layers = engine.with_fetched(layers);
     drop(engine);
 
     // 7. The outputs, after everything that was set aside for the stages is back in its place. A tag is the last write.

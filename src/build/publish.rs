@@ -127,7 +127,11 @@ pub(super) fn on_event(events: &Arc<dyn Events>) -> OnEvent {
                 bytes,
             } => {
                 if let Some((done, total)) = known.get_mut(&(digest.clone(), target)) {
+                    let before = *done;
                     *done += bytes;
+                    if !fetch::is_worth_telling(before, *done, *total) {
+                        return;
+                    }
                     events.send(Event::Transfer {
                         direction: Direction::Push,
                         digest,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -33,7 +34,7 @@ pub(super) struct StageResult {
     /// The tree, if another stage needs it.
     pub(super) tree: Option<FinishedStage>,
     /// Owners that the tree cannot hold.
-    pub(super) owners: layer::Ownership,
+    pub(super) owners: Arc<layer::Ownership>,
 }
 
 /// What a stage that continues another takes over from it.
@@ -41,7 +42,7 @@ pub(super) struct StageResult {
 pub(super) struct Parent {
     config: ImageConfig,
     layers: Vec<ImageLayer>,
-    pub(super) owners: layer::Ownership,
+    pub(super) owners: Arc<layer::Ownership>,
 }
 
 impl StageResult {
@@ -50,7 +51,7 @@ impl StageResult {
         Parent {
             config: self.config.clone(),
             layers: self.layers.clone(),
-            owners: self.owners.clone(),
+            owners: Arc::clone(&self.owners),
         }
     }
 }
@@ -71,7 +72,7 @@ struct Building<'e> {
     is_index_current: bool,
     /// The layer that is packed in the background, and the number of its step.
     packing: Option<Packing>,
-    owners: layer::Ownership,
+    owners: Arc<layer::Ownership>,
     /// What the steps so far wrote, where one layer is made at the end.
     deferred: BTreeMap<RelPath, ChangeKind>,
 }
@@ -80,15 +81,11 @@ struct Building<'e> {
 pub(super) fn build(engine: &Engine<'_>, index: usize) -> Result<StageResult, BuildError> {
     let stage = &engine.plan.stages[index];
     let (layers, config, owners) = match stage.base {
-        StageBase::Scratch => (
-            Vec::new(),
-            stage.config.clone(),
-            layer::Ownership::default(),
-        ),
+        StageBase::Scratch => (Vec::new(), stage.config.clone(), Arc::default()),
         StageBase::Image(image) => (
             engine.images[image].layers.clone(),
             stage.config.clone(),
-            layer::Ownership::default(),
+            Arc::default(),
         ),
         StageBase::Stage(parent) => {
             let parent = engine.result(parent);
@@ -328,7 +325,7 @@ impl Building<'_> {
             display: step.display.clone(),
             changes,
             rootfs: root,
-            owners: self.owners.clone(),
+            owners: Arc::clone(&self.owners),
             // An upper directory stays as it is; a tree that is scanned goes on changing.
             held: matches!(source, ChangeSource::Upper(_)).then_some(source),
         };
@@ -446,8 +443,12 @@ impl Building<'_> {
     }
 
     fn record(&mut self, owners: Vec<(RelPath, Owner)>) {
+        if owners.is_empty() {
+            return;
+        }
+        let recorded = Arc::make_mut(&mut self.owners);
         for (path, owner) in owners {
-            self.owners.set_owner(path, owner);
+            recorded.set_owner(path, owner);
         }
     }
 
@@ -555,7 +556,7 @@ impl Building<'_> {
             display: display.clone(),
             changes,
             rootfs,
-            owners: self.owners.clone(),
+            owners: Arc::clone(&self.owners),
             held: None,
         };
         let packed = self

@@ -88,7 +88,7 @@ pub fn pack(
             links: HashMap::new(),
             entries: 0,
             warnings: Vec::new(),
-            buffer: vec![0; READ_BYTES],
+            buffer: vec![0; READ_BYTES + 1],
         };
         for change in changes {
             packer.change(&change.path, change.kind)?;
@@ -262,7 +262,7 @@ impl Packer<'_> {
     ) -> Result<(), Error> {
         let mut file = match stat.size {
             0 => None,
-            _ => Some(dir.open_file(name).map_err(|e| failed(path, e))?),
+            _ => Some(dir.open_listed(name, stat).map_err(|e| failed(path, e))?.0),
         };
         let entry = self.entry(path, stat, EntryType::Regular);
         self.put(&NewEntry {
@@ -272,8 +272,13 @@ impl Packer<'_> {
             ..entry
         })?;
         let mut rest = stat.size;
+        let mut has_more = false;
         while let Some(file) = file.as_mut().filter(|_| rest > 0) {
-            let most = usize::try_from(rest).unwrap_or(usize::MAX).min(READ_BYTES);
+            // The last piece asks for one byte more: a small file is read, and its end seen, in one call.
+            let most = match usize::try_from(rest) {
+                Ok(rest) if rest <= READ_BYTES => rest + 1,
+                Ok(_) | Err(_) => READ_BYTES,
+            };
             let length = match file.read(&mut self.buffer[..most]) {
                 Ok(0) => break,
                 Ok(length) => length,
@@ -286,15 +291,13 @@ impl Packer<'_> {
                     });
                 }
             };
+            has_more = length as u64 > rest;
+            let taken = if has_more { length - 1 } else { length };
             self.out
-                .write_all(&self.buffer[..length])
+                .write_all(&self.buffer[..taken])
                 .map_err(Error::Sink)?;
-            rest -= length as u64;
+            rest -= taken as u64;
         }
-        let has_more = match &mut file {
-            Some(file) if rest == 0 => file.read(&mut self.buffer[..1]).unwrap_or(0) > 0,
-            _ => false,
-        };
         if rest > 0 || has_more {
             self.warnings.push(format!(
                 "{path} changed its size while it was read; the layer has the {} bytes that it had before",

@@ -11,16 +11,17 @@ const RANGE_BYTES_MAX: u64 = 64 << 20;
 /// The buffer of the plain copy.
 const BUFFER_BYTES: usize = 128 << 10;
 
-/// Copies the content of a whole file to an empty one; both must be at their start.
+/// Copies the first `size` bytes of a file to an empty one; both must be at their start.
 ///
-/// The new file has the size that `from` had when the copy began.
-pub fn copy_contents(from: &File, to: &File) -> io::Result<u64> {
-    let size = from.metadata()?.len();
-    if size == 0 {
-        return Ok(0);
+/// The new file has this size, whatever becomes of the old one meanwhile.
+pub fn copy_contents(from: &File, to: &File, size: u64) -> io::Result<()> {
+    if let Ok(size) = usize::try_from(size)
+        && size <= BUFFER_BYTES
+    {
+        return copy_at_once(from, to, size);
     }
     if rustix::fs::ioctl_ficlone(to, from).is_ok() {
-        return Ok(size);
+        return to.set_len(size);
     }
     let mut at = 0;
     while at < size {
@@ -30,8 +31,27 @@ pub fn copy_contents(from: &File, to: &File) -> io::Result<u64> {
         copy_range(from, to, start, end)?;
         at = end;
     }
-    to.set_len(size)?;
-    Ok(size)
+    to.set_len(size)
+}
+
+/// Copies what fits into one buffer, with as few system calls as there can be: most files of a tree are small.
+fn copy_at_once(mut from: &File, mut to: &File, size: usize) -> io::Result<()> {
+    let mut buffer = vec![0; size];
+    let mut filled = 0;
+    while filled < size {
+        match from.read(&mut buffer[filled..]) {
+            // The file became shorter meanwhile; the rest stays a hole.
+            Ok(0) => break,
+            Ok(length) => filled += length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    to.write_all(&buffer[..filled])?;
+    if filled < size {
+        to.set_len(size as u64)?;
+    }
+    Ok(())
 }
 
 /// Finds the next bytes that are not in a hole, from `at` up to `size`.

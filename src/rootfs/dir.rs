@@ -82,22 +82,27 @@ impl Dir {
 
     /// Opens a regular file for reading; anything else is refused without opening it, so that a pipe cannot block.
     pub fn open_file(&self, name: &[u8]) -> Result<File, Error> {
-        let found = |m: Metadata| Error::NotAFile {
+        let listed = statx(self.fd(), name).map_err(|e| self.error("open", name, e))?;
+        self.open_listed(name, &listed).map(|(file, _)| file)
+    }
+
+    /// Opens a regular file like `open_file`, its metadata known from just before; returns those of what was opened.
+    pub fn open_listed(&self, name: &[u8], listed: &Metadata) -> Result<(File, Metadata), Error> {
+        let found = |m: &Metadata| Error::NotAFile {
             path: self.path.child(name).to_string(),
             found: m.file_type,
         };
-        let before = statx(self.fd(), name).map_err(|e| self.error("open", name, e))?;
-        if !before.is_file() {
-            return Err(found(before));
+        if !listed.is_file() {
+            return Err(found(listed));
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&self.fd, name, flags, Mode::empty())
             .map_err(|e| self.error("open", name, e))?;
         let opened = statx(fd.as_fd(), b"").map_err(|e| self.error("open", name, e))?;
         if !opened.is_file() {
-            return Err(found(opened));
+            return Err(found(&opened));
         }
-        Ok(File::from(fd))
+        Ok((File::from(fd), opened))
     }
 
     /// Reads the target of a symbolic link, byte by byte as it was stored.

@@ -1,6 +1,6 @@
 //! The answer of a snapshot: sorted paths, each with what happened to it.
 
-use crate::rootfs::{FileType, Protected, RelPath, Rootfs};
+use crate::rootfs::{Dir, FileType, Protected, RelPath, Rootfs};
 
 use super::Error;
 
@@ -68,19 +68,35 @@ impl Changes {
         touched: impl IntoIterator<Item = RelPath>,
     ) -> Result<Self, Error> {
         let mut changes = Vec::new();
+        // The directory of the last path: the next one is mostly in it, too.
+        let mut known: Option<(RelPath, Option<Dir>)> = None;
         for path in touched {
+            let Some(name) = path.file_name() else {
+                continue;
+            };
             if protected.covers(&path) {
                 continue;
             }
-            if let Some(stat) = rootfs.lstat(&path)?
-                && stat.file_type != FileType::Socket
-                && !stat.is_mount_root
-            {
+            let parent = path.parent().unwrap_or_default();
+            let dir = match known.take() {
+                Some((at, dir)) if at == parent => dir,
+                _ => match rootfs.open_dir(&parent) {
+                    Ok(dir) => Some(dir),
+                    Err(error) if error.is_not_found() => None,
+                    Err(error) => return Err(error.into()),
+                },
+            };
+            let stat = match &dir {
+                Some(dir) => dir.lstat(name)?,
+                None => None,
+            };
+            if stat.is_some_and(|s| s.file_type != FileType::Socket && !s.is_mount_root) {
                 changes.push(Change {
                     path,
                     kind: ChangeKind::Added,
                 });
             }
+            known = Some((parent, dir));
         }
         Ok(Self::new(changes))
     }
