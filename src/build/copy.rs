@@ -4,7 +4,7 @@
 //! are links, links inside of a copied directory are not; a directory is merged into the destination; owners become 0:0
 //! for files of the context and stay for files of a stage.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::context::glob::{self, Glob};
@@ -52,6 +52,29 @@ pub(super) struct Destination<'a> {
     pub(super) now: Timestamp,
     /// Whether owners can be set; if not they are recorded.
     pub(super) sets_owner: bool,
+}
+
+impl Destination<'_> {
+    /// Gives the directories in which something was made the time of the build, instead of the clock's: the same input
+    /// then gives the same layer. Directories that were made themselves have a time already.
+    pub(super) fn date_parents(&self, touched: &[RelPath]) -> Result<(), CopyError> {
+        let made: HashSet<&RelPath> = touched.iter().collect();
+        let mut dated = HashSet::new();
+        for path in touched {
+            let Some(parent) = path.parent() else {
+                continue;
+            };
+            let is_dated = parent.is_root()
+                || made.contains(&parent)
+                || self.protected.covers(&parent)
+                || dated.contains(&parent);
+            if !is_dated {
+                self.rootfs.set_mtime(&parent, self.now)?;
+                dated.insert(parent);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What a copy did.
@@ -225,17 +248,40 @@ fn missing(source: &SourceTree<'_>, spec: &Spanned<String>, path: &RelPath) -> C
     }
 }
 
-/// The name next to the missing one, in the deepest directory that is there, that looks most like it.
+/// The path that looks most like a missing one: each of its names that is not there is taken for the one most like it.
+/// It is written as a COPY names it, from the root of a stage or image and without a slash in the context.
 fn nearest(source: &SourceTree<'_>, path: &RelPath) -> Option<String> {
-    let parent = path.parent()?;
-    let names = source.rootfs.read_dir(&parent).ok()?;
-    let names: Vec<String> = names
-        .into_iter()
-        .filter_map(|name| String::from_utf8(name).ok())
-        .collect();
-    let wanted = String::from_utf8_lossy(path.file_name()?).into_owned();
-    let found = dockerfile::nearest(&wanted, names.iter().map(String::as_str))?;
-    Some(parent.child(found.as_bytes()).to_string())
+    let mut found = RelPath::root();
+    for name in path.components() {
+        let next = found.child(name);
+        if source.rootfs.lstat(&next).ok()?.is_some() {
+            found = next;
+            continue;
+        }
+        let names = source.rootfs.read_dir(&found).ok()?;
+        let names: Vec<String> = names
+            .into_iter()
+            .filter_map(|name| String::from_utf8(name).ok())
+            .collect();
+        let wanted = std::str::from_utf8(name).ok()?;
+        let same = names.iter().find(|name| name.eq_ignore_ascii_case(wanted));
+        let nearest = same.cloned().or_else(|| {
+            let known = names.iter().map(String::as_str);
+            let nearest = dockerfile::nearest(wanted, known)?;
+            // It comes in the case of what was looked for.
+            names
+                .iter()
+                .find(|name| name.eq_ignore_ascii_case(&nearest))
+                .cloned()
+        })?;
+        found = found.child(nearest.as_bytes());
+    }
+    let text = found.to_string();
+    Some(if source.keeps_owner {
+        text
+    } else {
+        text.trim_start_matches('/').to_owned()
+    })
 }
 
 struct Copier<'a> {

@@ -15,6 +15,7 @@ mod publish;
 mod request;
 mod run;
 mod stage;
+mod timed;
 mod upload;
 mod user;
 
@@ -244,6 +245,13 @@ fn prepare(
             span: step.origin.span,
             source: Box::new(source),
         })?;
+        if request.snapshot.by_time_only {
+            services.events.send(Event::Warning {
+                message: "--snapshot-mode=time leaves changes out that keep a file's modification time, of its mode or owner for example"
+                    .to_owned(),
+                span: None,
+            });
+        }
         for message in executor.warnings() {
             services.events.send(Event::Warning {
                 message,
