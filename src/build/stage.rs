@@ -12,16 +12,16 @@ use crate::oci::{Descriptor, Digest, History, ImageConfig};
 use crate::output::{ImageLayer, LayerSource};
 use crate::plan::{CopyStep, HISTORY_COMMENT, StageBase, StagePlan, Step, StepKind, WorkdirStep};
 use crate::rootfs::{Owner, Protected, RelPath, Rootfs, Timestamp};
-use crate::sandbox::{
-    ChangeSource, FinishedStage, LayerSlot, Ownership, Protection, StepKind as SandboxStep,
-    Workspace,
-};
+use crate::sandbox::{ChangeSource, FinishedStage, Ownership, StepKind as SandboxStep, Workspace};
 use crate::snapshot::{Change, ChangeKind, Changes, Contents, Index, ScanOptions};
 
-use super::copy::{Destination, SourceTree, copy, make_parents};
+use super::copy::copy;
+use super::destination::{Destination, make_parents};
 use super::engine::Engine;
 use super::event::{Event, StepResult};
 use super::layers::{PackJob, Packed};
+use super::sources::SourceTree;
+use super::tree::{open, protected};
 use super::{BuildError, CopyError, CopyFailure, add, run, user};
 
 /// What became of a stage.
@@ -68,6 +68,8 @@ struct Building<'e> {
     history: Vec<History>,
     /// The last walk of the tree, where changes are found by walks.
     index: Option<Index>,
+    /// Whether changes are found by walks, and those of a copy by what it wrote.
+    is_scanned: bool,
     /// Whether nothing was changed since that walk.
     is_index_current: bool,
     /// The layer that is packed in the background, and the number of its step.
@@ -103,6 +105,7 @@ pub(super) fn build(engine: &Engine<'_>, index: usize) -> Result<StageResult, Bu
         history: Vec::new(),
         index: None,
         is_index_current: false,
+        is_scanned: false,
         packing: None,
         owners,
         deferred: BTreeMap::new(),
@@ -142,81 +145,6 @@ pub(super) fn build(engine: &Engine<'_>, index: usize) -> Result<StageResult, Bu
         tree,
         owners,
     })
-}
-
-/// Opens the tree that a stage begins with.
-fn open(engine: &Engine<'_>, index: usize) -> Result<Box<dyn Workspace>, BuildError> {
-    let stage = &engine.plan.stages[index];
-    match stage.base {
-        StageBase::Scratch => Ok(engine.executor.workspace(&stage.name)?),
-        StageBase::Image(image) => open_image(engine, image, &stage.name),
-        StageBase::Stage(parent) => {
-            let is_needed = engine
-                .needs
-                .is_used_after_branching(engine.plan, parent, index);
-            engine.with_tree(parent, |tree| {
-                Ok(engine.executor.branch(&stage.name, tree, is_needed)?)
-            })
-        }
-    }
-}
-
-/// Puts the layers of an image into a new tree.
-pub(super) fn open_image(
-    engine: &Engine<'_>,
-    image: usize,
-    name: &str,
-) -> Result<Box<dyn Workspace>, BuildError> {
-    let mut workspace = engine.executor.workspace(name)?;
-    let layers = &engine.images[image].layers;
-    let mut chain: Option<Digest> = None;
-    for (number, layer) in layers.iter().enumerate() {
-        engine.check_cancelled()?;
-        let started = Instant::now();
-        let chain_id = match &chain {
-            None => layer.diff_id.clone(),
-            Some(below) => Digest::of(format!("{below} {}", layer.diff_id).as_bytes()),
-        };
-        let is_reused = match workspace.open_layer(chain_id.as_str())? {
-            LayerSlot::Present => true,
-            LayerSlot::Missing => {
-                let applied = engine
-                    .blob(image, number)
-                    .and_then(|blob| engine.apply(image, number, &blob, workspace.as_ref()));
-                if let Err(error) = applied {
-                    workspace.abandon_layer()?;
-                    return Err(error);
-                }
-                workspace.seal_layer()?;
-                false
-            }
-        };
-        engine.events().send(Event::LayerUnpacked {
-            digest: layer.descriptor.digest.clone(),
-            is_reused,
-            took: started.elapsed(),
-        });
-        chain = Some(chain_id);
-    }
-    Ok(workspace)
-}
-
-/// What must never get into a layer of this workspace.
-pub(super) fn protected(
-    engine: &Engine<'_>,
-    workspace: &dyn Workspace,
-) -> Result<Protected, BuildError> {
-    let mut protected = engine.ignored.clone();
-    for path in workspace.protected()? {
-        match path.protection {
-            Protection::Mount | Protection::Ours => {
-                let bytes = std::os::unix::ffi::OsStrExt::as_bytes(path.path.as_os_str());
-                protected.add(RelPath::parse_chrooted(bytes).map_err(crate::rootfs::Error::from)?);
-            }
-            Protection::Pinned => {}
-        }
-    }
-    Ok(protected)
 }
 
 impl Building<'_> {
@@ -281,6 +209,7 @@ impl Building<'_> {
         })?;
         let protected = protected(self.engine, workspace)?;
         let source = workspace.changes()?;
+        self.is_scanned = matches!(source, ChangeSource::Scan { .. });
         let before = match &source {
             ChangeSource::Scan { root } if is_run => Some(self.before(root, &protected, step)?),
             ChangeSource::Scan { .. } | ChangeSource::Upper(_) => None,
@@ -466,6 +395,7 @@ impl Building<'_> {
                 secs: self.engine.request.created,
                 nanos: 0,
             },
+            leaves_same: self.is_scanned,
             sets_owner: self.engine.executor.ownership() == Ownership::Real,
         }
     }
