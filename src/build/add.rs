@@ -7,7 +7,9 @@ use crate::plan::{CopyStep, Unpack};
 use crate::rootfs::{Leaf, RelPath};
 
 use super::CopyError;
-use super::copy::{Copied, Destination, Found, SourceTree, make_parents};
+use super::copy::Copied;
+use super::destination::{Destination, make_parents};
+use super::sources::{Found, SourceTree};
 
 /// Makes the function that extracts a source if it is an archive, and says whether it was one.
 ///

@@ -5,54 +5,22 @@
 //! for files of the context and stay for files of a stage.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use crate::context::glob::{self, Glob};
-use crate::context::ignore::Ignore;
-use crate::dockerfile::{self, Spanned};
-use crate::layer;
 use crate::plan::{ChmodSpec, CopySource, CopyStep};
-use crate::rootfs::{
-    self, Device, Dir, FileType, Leaf, Metadata, Node, Owner, Protected, RelPath, Rootfs, Timestamp,
-};
+use crate::rootfs::{self, Device, Dir, FileType, Leaf, Metadata, Node, Owner, RelPath};
 use crate::snapshot::is_image_xattr;
 
 use super::CopyError;
+use super::destination::{Destination, have_same_bytes, make, make_parents, set_owner};
+use super::sources::{Found, SourceTree, find, reincludes};
 
 /// The mode of directories that are made on the way to a destination.
 const PARENT_MODE: u32 = 0o755;
 /// The mode of a file whose content stands in the Dockerfile.
 const INLINE_MODE: u32 = 0o644;
 
-/// Where files are copied from.
-#[derive(Debug)]
-pub(super) struct SourceTree<'a> {
-    /// The tree.
-    pub(super) rootfs: &'a Rootfs,
-    /// What is hidden in it.
-    pub(super) ignore: Option<&'a Ignore>,
-    /// Whether files keep their owners, as those of a stage or image do.
-    pub(super) keeps_owner: bool,
-    /// Owners of files that the tree cannot hold.
-    pub(super) owners: Arc<layer::Ownership>,
-    /// What to call it in a message: `the build context`, `stage "build"`.
-    pub(super) name: String,
-}
-
-/// Where files are copied to.
-#[derive(Debug)]
-pub(super) struct Destination<'a> {
-    /// The tree.
-    pub(super) rootfs: &'a Rootfs,
-    /// What must not be touched in it.
-    pub(super) protected: &'a Protected,
-    /// Who owns the copies, if not as the source says.
-    pub(super) owner: Option<Owner>,
-    /// The time of directories and files that have none of their own.
-    pub(super) now: Timestamp,
-    /// Whether owners can be set; if not they are recorded.
-    pub(super) sets_owner: bool,
-}
+/// Names and values of extended attributes.
+type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// What a copy did.
 #[derive(Debug, Default)]
@@ -63,17 +31,6 @@ pub(super) struct Copied {
     pub(super) owners: Vec<(RelPath, Owner)>,
     /// What the user should know.
     pub(super) warnings: Vec<String>,
-}
-
-/// One source after patterns and links are resolved.
-#[derive(Debug)]
-pub(super) struct Found {
-    /// Where it is, without links.
-    pub(super) path: RelPath,
-    /// What it is called in a destination directory.
-    pub(super) name: Vec<u8>,
-    /// What it is.
-    pub(super) metadata: Metadata,
 }
 
 /// Copies the sources of `step`; `unpack` is asked first for each regular file of an ADD and says whether it did it.
@@ -114,128 +71,6 @@ pub(super) fn copy(
         }
     }
     Ok(copier.copied)
-}
-
-/// Finds what a source names: one thing, or for a pattern any number in order.
-fn find(source: &SourceTree<'_>, spec: &Spanned<String>) -> Result<Vec<Found>, CopyError> {
-    let path = RelPath::parse_chrooted(spec.value.as_bytes()).map_err(rootfs::Error::from)?;
-    if glob::has_wildcard(spec.value.as_bytes()) {
-        let mut found = Vec::new();
-        let pattern: Vec<&[u8]> = path.components().collect();
-        expand(source, &RelPath::root(), &pattern, true, &mut found)?;
-        return Ok(found);
-    }
-    match look_up(source, &path)? {
-        Some(found) => Ok(vec![found]),
-        None => Err(missing(source, spec, &path)),
-    }
-}
-
-/// Follows a path to what it names, unless that is hidden or not there.
-fn look_up(source: &SourceTree<'_>, path: &RelPath) -> Result<Option<Found>, CopyError> {
-    let resolved = source.rootfs.resolve(path, Leaf::Follow)?;
-    let Some(metadata) = source.rootfs.lstat(&resolved)? else {
-        return Ok(None);
-    };
-    let is_hidden = |path: &RelPath| {
-        !path.is_root()
-            && source
-                .ignore
-                .is_some_and(|rules| rules.excludes(path.as_bytes()).is_some())
-    };
-    // A hidden directory may hold files that a later rule brings back.
-    if is_hidden(&resolved) && !(metadata.is_dir() && reincludes(source, &resolved)) {
-        return Ok(None);
-    }
-    let name = path.file_name().unwrap_or_default().to_vec();
-    Ok(Some(Found {
-        path: resolved,
-        name,
-        metadata,
-    }))
-}
-
-fn reincludes(source: &SourceTree<'_>, path: &RelPath) -> bool {
-    source
-        .ignore
-        .is_some_and(|rules| rules.may_have_reincluded_below(path.as_bytes()))
-}
-
-/// Matches the rest of a pattern in `dir`. Links are followed only in front of the first wildcard.
-fn expand(
-    source: &SourceTree<'_>,
-    dir: &RelPath,
-    pattern: &[&[u8]],
-    follows: bool,
-    found: &mut Vec<Found>,
-) -> Result<(), CopyError> {
-    let Some((first, rest)) = pattern.split_first() else {
-        return Ok(());
-    };
-    let wanted = Glob::parse(first).map_err(|source| CopyError::Pattern {
-        pattern: rootfs::escape(&pattern.join(&b'/')),
-        source,
-    })?;
-    if follows && !glob::has_wildcard(first) {
-        return expand(source, &dir.child(first), rest, true, found);
-    }
-    let dir = if follows {
-        source.rootfs.resolve(dir, Leaf::Follow)?
-    } else {
-        dir.clone()
-    };
-    if !source
-        .rootfs
-        .lstat(&dir)?
-        .is_some_and(|metadata| metadata.is_dir())
-    {
-        return Ok(());
-    }
-    for name in source.rootfs.read_dir(&dir)? {
-        if !wanted.matches(&name) {
-            continue;
-        }
-        let path = dir.child(&name);
-        if rest.is_empty() {
-            found.extend(look_up(source, &path)?);
-        } else {
-            expand(source, &path, rest, false, found)?;
-        }
-    }
-    Ok(())
-}
-
-/// Says why a source is not there, as helpfully as can be.
-fn missing(source: &SourceTree<'_>, spec: &Spanned<String>, path: &RelPath) -> CopyError {
-    let hidden_by = source
-        .ignore
-        .and_then(|rules| rules.excludes(path.as_bytes()))
-        .map(|rule| format!("\"{}\" (line {})", rule.text, rule.line));
-    let nearest = if hidden_by.is_some() {
-        None
-    } else {
-        nearest(source, path)
-    };
-    CopyError::Missing {
-        path: rootfs::escape(spec.value.as_bytes()),
-        tree: source.name.clone(),
-        span: spec.span,
-        hidden_by,
-        nearest,
-    }
-}
-
-/// The name next to the missing one, in the deepest directory that is there, that looks most like it.
-fn nearest(source: &SourceTree<'_>, path: &RelPath) -> Option<String> {
-    let parent = path.parent()?;
-    let names = source.rootfs.read_dir(&parent).ok()?;
-    let names: Vec<String> = names
-        .into_iter()
-        .filter_map(|name| String::from_utf8(name).ok())
-        .collect();
-    let wanted = String::from_utf8_lossy(path.file_name()?).into_owned();
-    let found = dockerfile::nearest(&wanted, names.iter().map(String::as_str))?;
-    Some(parent.child(found.as_bytes()).to_string())
 }
 
 struct Copier<'a> {
@@ -487,6 +322,9 @@ impl Copier<'_> {
             }
             self.links.insert(inode, path.clone());
         }
+        if self.destination.leaves_same && self.is_there(from, to, metadata)? {
+            return Ok(());
+        }
         match metadata.file_type {
             FileType::File => self.file(from, to, &path, metadata)?,
             FileType::Symlink => {
@@ -503,6 +341,36 @@ impl Copier<'_> {
         }
         self.copied.touched.push(path);
         Ok(())
+    }
+
+    /// Is the copy of a regular file there already, down to its time?
+    fn is_there(
+        &self,
+        from: (&Dir, &[u8]),
+        to: (&Dir, &[u8]),
+        metadata: &Metadata,
+    ) -> Result<bool, CopyError> {
+        if !metadata.is_file() || !self.destination.sets_owner {
+            return Ok(false);
+        }
+        let Some(there) = to.0.lstat(to.1)? else {
+            return Ok(false);
+        };
+        let is_alike = there.is_file()
+            && there.size == metadata.size
+            && there.mtime == metadata.mtime
+            && there.mode == self.mode(metadata.mode, false)
+            && there.owner == self.owner_of(from, metadata);
+        if !is_alike {
+            return Ok(false);
+        }
+        let (source, _) = from.0.open_listed(from.1, metadata)?;
+        let copy = to.0.open_file(to.1)?;
+        let is_same = have_same_bytes(source, copy).map_err(|source| CopyError::Write {
+            path: to.0.path().child(to.1).to_string(),
+            source,
+        })?;
+        Ok(is_same && self.xattrs(from)?.is_empty() && to.0.xattr_names(to.1)?.is_empty())
     }
 
     /// Copies a regular file; everything but its attributes goes through its descriptors.
@@ -554,7 +422,7 @@ impl Copier<'_> {
     }
 
     /// Reads the attributes that an image can hold. As in BuildKit, those of a context's files are not taken over.
-    fn xattrs(&self, (dir, name): (&Dir, &[u8])) -> Result<Vec<(Vec<u8>, Vec<u8>)>, CopyError> {
+    fn xattrs(&self, (dir, name): (&Dir, &[u8])) -> Result<Xattrs, CopyError> {
         let mut found = Vec::new();
         if self.source.keeps_owner {
             for key in dir.xattr_names(name)? {
@@ -622,58 +490,4 @@ impl Copier<'_> {
     fn set_owner(&mut self, path: &RelPath, owner: Owner) -> Result<(), CopyError> {
         set_owner(self.destination, path, owner, &mut self.copied.owners)
     }
-}
-
-/// Makes something under a name that is mostly free; what has the name goes, unless it is a directory.
-fn make<T>(
-    (dir, name): (&Dir, &[u8]),
-    create: impl Fn() -> Result<T, rootfs::Error>,
-) -> Result<T, CopyError> {
-    match create() {
-        Err(error) if error.io_kind() == Some(std::io::ErrorKind::AlreadyExists) => {
-            match dir.lstat(name)? {
-                Some(there) if there.is_dir() => {
-                    return Err(CopyError::FileOverDirectory {
-                        path: dir.path().child(name).to_string(),
-                    });
-                }
-                Some(_) => dir.remove(name)?,
-                None => {}
-            }
-            Ok(create()?)
-        }
-        made => Ok(made?),
-    }
-}
-
-/// Makes a directory and what is missing above it. Returns what was made, outermost first.
-pub(super) fn make_parents(
-    destination: &Destination<'_>,
-    path: &RelPath,
-    mode: u32,
-    owner: Owner,
-    owners: &mut Vec<(RelPath, Owner)>,
-) -> Result<Vec<RelPath>, CopyError> {
-    let made = destination.rootfs.create_dir_all(path, mode, None)?;
-    for dir in &made {
-        set_owner(destination, dir, owner, owners)?;
-        destination.rootfs.set_mode(dir, mode)?;
-        destination.rootfs.set_mtime(dir, destination.now)?;
-    }
-    Ok(made)
-}
-
-/// Sets an owner, or records it where that is all that can be done.
-pub(super) fn set_owner(
-    destination: &Destination<'_>,
-    path: &RelPath,
-    owner: Owner,
-    owners: &mut Vec<(RelPath, Owner)>,
-) -> Result<(), CopyError> {
-    if destination.sets_owner {
-        destination.rootfs.set_owner(path, owner)?;
-    } else {
-        owners.push((path.clone(), owner));
-    }
-    Ok(())
 }

@@ -17,12 +17,13 @@ use crate::registry::{self, Client};
 use crate::rootfs::{Protected, Rootfs};
 use crate::sandbox::{Executor, FinishedStage, SandboxError, Workspace};
 
-use super::copy::SourceTree;
 use super::event::{Direction, Event, Events};
 use super::fetch::{Image, image_error, progress};
 use super::layers::{self, Packer};
 use super::need::Needs;
-use super::stage::{self, Failed, StageResult, open_image};
+use super::sources::SourceTree;
+use super::stage::{self, Failed, StageResult};
+use super::tree::{open_image, protected};
 use super::upload::Uploads;
 use super::{BuildError, Request, Services};
 
@@ -298,7 +299,7 @@ impl Engine<'_> {
             source,
         })?;
         let rootfs = Rootfs::open(workspace.root())?;
-        let protected = stage::protected(self, workspace)?;
+        let protected = protected(self, workspace)?;
         let (ownership, isolation) = (self.executor.ownership(), self.executor.isolation());
         let applied = layers::apply(
             file,

@@ -5,6 +5,7 @@ use std::io::{BufWriter, Read, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::layer::{self, Applied, ApplyOptions, Limits, Owners, PackOptions};
 use crate::oci::{Compression, Descriptor, Digest, MediaType};
@@ -45,6 +46,8 @@ pub(super) struct Packed {
     pub(super) entries: u64,
     /// What the user should know.
     pub(super) warnings: Vec<String>,
+    /// How long it took.
+    pub(super) took: Duration,
 }
 
 /// Makes layers.
@@ -68,6 +71,7 @@ impl Packer {
 
     /// Writes a layer to a file of the scratch directory, in one pass.
     pub(super) fn pack(&self, job: PackJob, name: &str) -> Result<Packed, BuildError> {
+        let started = Instant::now();
         let path = self.scratch.join(name);
         let failed = |source| BuildError::Layer {
             display: job.display.clone(),
@@ -103,6 +107,7 @@ impl Packer {
             path,
             entries: packed.entries,
             warnings: packed.warnings,
+            took: started.elapsed(),
         })
     }
 }

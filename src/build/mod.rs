@@ -5,6 +5,7 @@
 
 mod add;
 mod copy;
+mod destination;
 mod engine;
 mod error;
 mod event;
@@ -14,7 +15,9 @@ mod need;
 mod publish;
 mod request;
 mod run;
+mod sources;
 mod stage;
+mod tree;
 mod upload;
 mod user;
 

@@ -5,23 +5,23 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::layer;
 use crate::oci::{Descriptor, Digest, History, ImageConfig};
 use crate::output::{ImageLayer, LayerSource};
 use crate::plan::{CopyStep, HISTORY_COMMENT, StageBase, StagePlan, Step, StepKind, WorkdirStep};
 use crate::rootfs::{Owner, Protected, RelPath, Rootfs, Timestamp};
-use crate::sandbox::{
-    ChangeSource, FinishedStage, LayerSlot, Ownership, Protection, StepKind as SandboxStep,
-    Workspace,
-};
+use crate::sandbox::{ChangeSource, FinishedStage, Ownership, StepKind as SandboxStep, Workspace};
 use crate::snapshot::{Change, ChangeKind, Changes, Contents, Index, ScanOptions};
 
-use super::copy::{Destination, SourceTree, copy, make_parents};
+use super::copy::copy;
+use super::destination::{Destination, make_parents};
 use super::engine::Engine;
 use super::event::{Event, StepResult};
 use super::layers::{PackJob, Packed};
+use super::sources::SourceTree;
+use super::tree::{open, protected};
 use super::{BuildError, CopyError, CopyFailure, add, run, user};
 
 /// What became of a stage.
@@ -56,8 +56,8 @@ impl StageResult {
     }
 }
 
-/// A layer that is packed in the background: the number of its step, when that began, the work.
-type Packing = (usize, Instant, JoinHandle<Result<Packed, BuildError>>);
+/// A layer that is packed in the background: the number of its step, how long the step itself took, the work.
+type Packing = (usize, Duration, JoinHandle<Result<Packed, BuildError>>);
 
 /// A stage while it is built.
 struct Building<'e> {
@@ -68,6 +68,8 @@ struct Building<'e> {
     history: Vec<History>,
     /// The last walk of the tree, where changes are found by walks.
     index: Option<Index>,
+    /// Whether changes are found by walks, and those of a copy by what it wrote.
+    is_scanned: bool,
     /// Whether nothing was changed since that walk.
     is_index_current: bool,
     /// The layer that is packed in the background, and the number of its step.
@@ -103,6 +105,7 @@ pub(super) fn build(engine: &Engine<'_>, index: usize) -> Result<StageResult, Bu
         history: Vec::new(),
         index: None,
         is_index_current: false,
+        is_scanned: false,
         packing: None,
         owners,
         deferred: BTreeMap::new(),
@@ -144,81 +147,6 @@ pub(super) fn build(engine: &Engine<'_>, index: usize) -> Result<StageResult, Bu
     })
 }
 
-/// Opens the tree that a stage begins with.
-fn open(engine: &Engine<'_>, index: usize) -> Result<Box<dyn Workspace>, BuildError> {
-    let stage = &engine.plan.stages[index];
-    match stage.base {
-        StageBase::Scratch => Ok(engine.executor.workspace(&stage.name)?),
-        StageBase::Image(image) => open_image(engine, image, &stage.name),
-        StageBase::Stage(parent) => {
-            let is_needed = engine
-                .needs
-                .is_used_after_branching(engine.plan, parent, index);
-            engine.with_tree(parent, |tree| {
-                Ok(engine.executor.branch(&stage.name, tree, is_needed)?)
-            })
-        }
-    }
-}
-
-/// Puts the layers of an image into a new tree.
-pub(super) fn open_image(
-    engine: &Engine<'_>,
-    image: usize,
-    name: &str,
-) -> Result<Box<dyn Workspace>, BuildError> {
-    let mut workspace = engine.executor.workspace(name)?;
-    let layers = &engine.images[image].layers;
-    let mut chain: Option<Digest> = None;
-    for (number, layer) in layers.iter().enumerate() {
-        engine.check_cancelled()?;
-        let started = Instant::now();
-        let chain_id = match &chain {
-            None => layer.diff_id.clone(),
-            Some(below) => Digest::of(format!("{below} {}", layer.diff_id).as_bytes()),
-        };
-        let is_reused = match workspace.open_layer(chain_id.as_str())? {
-            LayerSlot::Present => true,
-            LayerSlot::Missing => {
-                let applied = engine
-                    .blob(image, number)
-                    .and_then(|blob| engine.apply(image, number, &blob, workspace.as_ref()));
-                if let Err(error) = applied {
-                    workspace.abandon_layer()?;
-                    return Err(error);
-                }
-                workspace.seal_layer()?;
-                false
-            }
-        };
-        engine.events().send(Event::LayerUnpacked {
-            digest: layer.descriptor.digest.clone(),
-            is_reused,
-            took: started.elapsed(),
-        });
-        chain = Some(chain_id);
-    }
-    Ok(workspace)
-}
-
-/// What must never get into a layer of this workspace.
-pub(super) fn protected(
-    engine: &Engine<'_>,
-    workspace: &dyn Workspace,
-) -> Result<Protected, BuildError> {
-    let mut protected = engine.ignored.clone();
-    for path in workspace.protected()? {
-        match path.protection {
-            Protection::Mount | Protection::Ours => {
-                let bytes = std::os::unix::ffi::OsStrExt::as_bytes(path.path.as_os_str());
-                protected.add(RelPath::parse_chrooted(bytes).map_err(crate::rootfs::Error::from)?);
-            }
-            Protection::Pinned => {}
-        }
-    }
-    Ok(protected)
-}
-
 impl Building<'_> {
     fn step(
         &mut self,
@@ -235,7 +163,7 @@ impl Building<'_> {
         });
         let is_empty_layer = match &step.kind {
             StepKind::Silent => {
-                self.finished(number, StepResult::Metadata, started);
+                self.finished(number, StepResult::Metadata, started.elapsed());
                 return Ok(());
             }
             StepKind::Metadata => true,
@@ -252,7 +180,7 @@ impl Building<'_> {
         });
         match &step.kind {
             StepKind::Metadata | StepKind::Silent => {
-                self.finished(number, StepResult::Metadata, started);
+                self.finished(number, StepResult::Metadata, started.elapsed());
             }
             StepKind::Workdir(_) | StepKind::Run(_) | StepKind::Copy(_) => {
                 let workspace = workspace.ok_or(crate::sandbox::SandboxError::OutOfOrder {
@@ -281,6 +209,7 @@ impl Building<'_> {
         })?;
         let protected = protected(self.engine, workspace)?;
         let source = workspace.changes()?;
+        self.is_scanned = matches!(source, ChangeSource::Scan { .. });
         let before = match &source {
             ChangeSource::Scan { root } if is_run => Some(self.before(root, &protected, step)?),
             ChangeSource::Scan { .. } | ChangeSource::Upper(_) => None,
@@ -318,7 +247,7 @@ impl Building<'_> {
                     .entry(change.path.clone())
                     .or_insert(change.kind);
             }
-            self.finished(number, StepResult::Deferred, started);
+            self.finished(number, StepResult::Deferred, started.elapsed());
             return Ok(());
         }
         let job = PackJob {
@@ -466,12 +395,14 @@ impl Building<'_> {
                 secs: self.engine.request.created,
                 nanos: 0,
             },
+            leaves_same: self.is_scanned,
             sets_owner: self.engine.executor.ownership() == Ownership::Real,
         }
     }
 
     /// Makes a layer: in the background where the changes stay as they are, else at once.
     fn pack(&mut self, number: usize, started: Instant, job: PackJob) -> Result<(), BuildError> {
+        let spent = started.elapsed();
         self.join_packing()?;
         let packer = self.engine.packer();
         let name = format!("layer-{}-{number}", self.stage.number);
@@ -484,32 +415,34 @@ impl Building<'_> {
                     path: "a layer".into(),
                     source,
                 })?;
-            self.packing = Some((number, started, handle));
+            self.packing = Some((number, spent, handle));
             return Ok(());
         }
         let packed = packer.pack(job, &name)?;
-        self.add_layer(number, started, packed);
+        self.add_layer(number, spent, packed);
         Ok(())
     }
 
     /// Waits for the layer in the background.
     fn join_packing(&mut self) -> Result<(), BuildError> {
-        if let Some((number, started, handle)) = self.packing.take() {
+        if let Some((number, spent, handle)) = self.packing.take() {
             match handle.join() {
-                Ok(packed) => self.add_layer(number, started, packed?),
+                Ok(packed) => self.add_layer(number, spent, packed?),
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
         Ok(())
     }
 
-    fn add_layer(&mut self, number: usize, started: Instant, packed: Packed) {
+    /// Adds a layer; the step took `spent` apart from packing.
+    fn add_layer(&mut self, number: usize, spent: Duration, packed: Packed) {
         let Packed {
             descriptor,
             diff_id,
             path,
             entries,
             warnings,
+            took,
         } = packed;
         self.warn(warnings);
         let result = StepResult::Layer {
@@ -518,7 +451,7 @@ impl Building<'_> {
             entries,
         };
         self.append(image_layer(descriptor, diff_id, path));
-        self.finished(number, result, started);
+        self.finished(number, result, spent + took);
     }
 
     /// Makes the one layer of a stage that has only one.
@@ -595,13 +528,13 @@ impl Building<'_> {
         self.layers.push(layer);
     }
 
-    fn finished(&self, number: usize, result: StepResult, started: Instant) {
+    fn finished(&self, number: usize, result: StepResult, took: Duration) {
         self.engine.events().send(Event::StepFinished {
             stage: self.stage.name.clone(),
             number: number + 1,
             of: self.stage.steps.len(),
             result,
-            took: started.elapsed(),
+            took,
         });
     }
 }

@@ -11,6 +11,7 @@ mod flags;
 mod render;
 mod resolve;
 mod summary;
+mod terminal;
 
 use std::ffi::OsString;
 use std::fmt::Write as _;

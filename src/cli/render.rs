@@ -17,6 +17,7 @@ use crate::oci::Digest;
 
 use super::diagnostic::SourceText;
 use super::flags::{LogFormat, Verbosity};
+use super::terminal::Stderr;
 
 /// How the log looks.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +54,9 @@ struct State {
     /// A RUN's output that is not a whole line yet (JSON only).
     partial: HashMap<bool, Vec<u8>>,
 }
+
+/// How often the bar is drawn: often enough to be seen to move.
+const DRAWS_A_SECOND: u8 = 10;
 
 /// The longest part of a line that a JSON log keeps back until the line ends, in bytes.
 const PARTIAL_MAX: usize = 64 * 1024;
@@ -206,7 +210,10 @@ impl Renderer {
             .values()
             .fold((0, 0), |(done, total), one| (done + one.0, total + one.1));
         let bar = state.bar.get_or_insert_with(|| {
-            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+            let bar = ProgressBar::with_draw_target(
+                Some(total),
+                ProgressDrawTarget::term_like_with_hz(Box::new(Stderr), DRAWS_A_SECOND),
+            );
             if let Ok(style) = ProgressStyle::with_template(
                 "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}",
             ) {

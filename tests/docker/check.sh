@@ -40,8 +40,8 @@ container() { # OPTIONS...: starts a container of longshore's image that waits; 
   id=$(docker run --detach --network=host "$@" --entrypoint /busybox/sleep "$image" 3600)
   containers+=("$id")
 }
-inside() { # COMMAND...: in the last container, under the image's own shell
-  timeout 300 docker exec "$id" /busybox/sh -c "$*"
+inside() { # COMMAND...: in the last container, under the image's own shell, from `/`: after a kill in place the image's own directory is set aside
+  timeout 300 docker exec --workdir / "$id" /busybox/sh -c "$*"
 }
 finish() {
   echo "$passed passed, $failed failed"

@@ -148,6 +148,16 @@ fn a_damaged_archive_is_told() {
 }
 
 #[test]
+fn unpacking_can_be_asked_for_and_forbidden() {
+    let Some(scene) = Scene::new() else { return };
+    scene.file("a.tar", archive());
+    let image =
+        scene.image("FROM scratch\nADD --unpack=false a.tar /kept\nADD --unpack=true a.tar /to\n");
+    assert_eq!(image.file("kept").content, archive());
+    assert_eq!(image.file("to/dir/file").text(), "content\n");
+}
+
+#[test]
 fn remote_sources_are_refused_by_name() {
     let Some(scene) = Scene::new() else { return };
     scene.file("a", "1");
@@ -155,7 +165,6 @@ fn remote_sources_are_refused_by_name() {
         "ADD https://example.com/x /",
         "ADD https://github.com/a/b.git /",
         "ADD --checksum=sha256:0000000000000000000000000000000000000000000000000000000000000000 a /",
-        "ADD --unpack=true a /",
         "ADD --keep-git-dir=true a /",
     ] {
         let failed = scene.mistake(&format!("FROM scratch\n{line}\n"));

@@ -178,7 +178,7 @@ fn contexts_that_are_not_there() {
     scene
         .longshore(&["build", "-c", "a"])
         .mistake()
-        .says("Not a directory");
+        .says("not a directory");
 }
 
 #[test]

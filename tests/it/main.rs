@@ -8,6 +8,14 @@ mod program;
 mod support;
 
 mod adding;
+mod changes;
 mod contexts;
 mod copying;
+mod mistakes;
+mod naming;
+mod outputs;
+mod registries;
+mod repeating;
+mod running;
 mod settings;
+mod signals;

@@ -6,6 +6,7 @@ use std::io::{Read, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -256,24 +257,66 @@ impl Call {
     }
 }
 
-fn reader(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        pipe.read_to_end(&mut bytes).expect("the program's output");
-        bytes
-    })
+fn reader(mut pipe: impl Read + Send + 'static) -> Stream {
+    let text = Arc::new(Mutex::new(Vec::new()));
+    let shared = Arc::clone(&text);
+    let thread = std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        loop {
+            let count = pipe.read(&mut buffer).expect("the program's output");
+            if count == 0 {
+                break;
+            }
+            let mut text = shared.lock().expect("no panic");
+            text.extend_from_slice(&buffer[..count]);
+        }
+    });
+    Stream { text, thread }
+}
+
+/// One of the program's outputs, as far as it has come.
+#[derive(Debug)]
+struct Stream {
+    text: Arc<Mutex<Vec<u8>>>,
+    thread: JoinHandle<()>,
+}
+
+impl Stream {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.text.lock().expect("no panic")).into_owned()
+    }
+
+    fn finish(self) -> String {
+        let Self { text, thread } = self;
+        thread.join().expect("a reader");
+        String::from_utf8_lossy(&text.lock().expect("no panic")).into_owned()
+    }
 }
 
 /// The program while it runs.
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
-    stdout: JoinHandle<Vec<u8>>,
-    stderr: JoinHandle<Vec<u8>>,
+    stdout: Stream,
+    stderr: Stream,
     line: String,
 }
 
 impl Running {
+    /// Waits until standard error says this.
+    pub(crate) fn wait_for(&mut self, text: &str) {
+        let started = Instant::now();
+        while !self.stderr.text().contains(text) {
+            let status = self.child.try_wait().expect("a child");
+            assert!(
+                status.is_none() && started.elapsed() < HANG,
+                "it never said {text:?}: {}",
+                self.stderr.text()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
@@ -300,13 +343,10 @@ impl Running {
             }
             std::thread::sleep(Duration::from_millis(5));
         };
-        let text = |handle: JoinHandle<Vec<u8>>| {
-            String::from_utf8_lossy(&handle.join().expect("a reader")).into_owned()
-        };
         Finished {
             status,
-            stdout: text(self.stdout),
-            stderr: text(self.stderr),
+            stdout: self.stdout.finish(),
+            stderr: self.stderr.finish(),
             line: self.line,
         }
     }

@@ -14,7 +14,7 @@ fn settings_of_every_kind() {
     let Some(scene) = Scene::new() else { return };
     let image = scene.image(
         "FROM scratch\nMAINTAINER somebody <s@example.com>\nENV A=1 B=\"two words\"\nENV OLD style value\nLABEL one=1 \"two words\"=\"x y\"\n\
-         EXPOSE 80 53/udp 8000-8002/tcp\nVOLUME /data \"/with space\"\nVOLUME [\"/json\"]\nUSER 1000:1000\nSTOPSIGNAL SIGINT\n\
+         EXPOSE 80 53/udp 8000-8002/tcp\nVOLUME /data /more\nVOLUME [\"/with space\"]\nUSER 1000:1000\nSTOPSIGNAL SIGINT\n\
          SHELL [\"/bin/bash\", \"-c\"]\nENTRYPOINT [\"/app\", \"--flag\"]\nCMD [\"run\"]\n\
          HEALTHCHECK --interval=5s --timeout=1m --start-period=2s --start-interval=1s --retries=4 CMD [\"check\", \"it\"]\nONBUILD LABEL triggered=yes\n",
     );
@@ -26,7 +26,7 @@ fn settings_of_every_kind() {
     assert_eq!(config["ExposedPorts"], ports);
     assert_eq!(
         config["Volumes"],
-        json!({"/data": {}, "/with space": {}, "/json": {}})
+        json!({"/data": {}, "/more": {}, "/with space": {}})
     );
     assert_eq!(config["User"], "1000:1000");
     assert_eq!(config["StopSignal"], "SIGINT");
@@ -96,12 +96,12 @@ fn variables_and_their_scopes() {
     scene.dockerfile(
         "ARG GLOBAL=g\nARG TAG=scratch\nFROM ${TAG} AS one\nARG GLOBAL\nARG MINE=default\nLABEL a=$GLOBAL b=${MINE} c=${NONE:-fallback} d=${MINE:+set} e=\\$MINE f='$MINE' g=${MINE%ault}\n\
          ENV MINE=env\nLABEL h=$MINE\nENV X=1\nENV X=2 Y=$X\nLABEL y=$Y\n\
-         FROM one\nLABEL i=${GLOBAL}none j=$MINE\n",
+         FROM one\nLABEL i=${GLOBAL}${TAG} j=$MINE\n",
     );
     let labels = |args: &[&str]| scene.build().args(args).image().config()["Labels"].clone();
     assert_eq!(
         labels(&[]),
-        json!({"a": "g", "b": "default", "c": "fallback", "d": "set", "e": "$MINE", "f": "$MINE", "g": "def", "h": "env", "y": "1", "i": "none", "j": "env"})
+        json!({"a": "g", "b": "default", "c": "fallback", "d": "set", "e": "$MINE", "f": "$MINE", "g": "def", "h": "env", "y": "1", "i": "g", "j": "env"})
     );
     let given = labels(&["--build-arg", "MINE=given", "--build-arg=GLOBAL=G"]);
     assert_eq!(

@@ -11,7 +11,7 @@ LONGSHORE is the binary (for the places in docker the image LONGSHORE_TEST_IMAGE
 Needs tests/env/up.sh. Known differences are in `deviations`, each with its reason; one that no longer shows is a failure too.
 The last line is `N passed, N failed`.
 """
-import concurrent.futures, fnmatch, functools, glob, json, os, re, shlex, shutil, subprocess, sys, tempfile
+import concurrent.futures, fnmatch, functools, glob, json, os, pwd, re, shlex, shutil, stat, subprocess, sys, tempfile
 
 import cases, describe
 
@@ -40,6 +40,22 @@ def script(place, wanted):
     return "\n".join(lines) + "\n"
 
 
+def give(directory):
+    """Makes the ordinary user the owner of everything below; what a change of owner takes away comes back."""
+    user = pwd.getpwnam("longshore-test")
+    for root, directories, files in os.walk(os.fsencode(directory), topdown=False):
+        for path in [root] + [os.path.join(root, name) for name in files + directories]:
+            before = os.lstat(path)
+            if before.st_uid == user.pw_uid:
+                continue
+            xattrs = {name: os.getxattr(path, name, follow_symlinks=False) for name in os.listxattr(path, follow_symlinks=False)}
+            os.lchown(path, user.pw_uid, user.pw_gid)
+            if not stat.S_ISLNK(before.st_mode):
+                os.chmod(path, stat.S_IMODE(before.st_mode))
+            for name, value in xattrs.items():
+                os.setxattr(path, name, value, follow_symlinks=False)
+
+
 def build_on_host(binary, place, wanted, directory, output):
     prefix = ["timeout", str(TIME_LIMIT)]
     if place == "rootless":
@@ -47,7 +63,8 @@ def build_on_host(binary, place, wanted, directory, output):
         shutil.copy(binary, f"{directory}/.longshore")
         os.chmod(directory, 0o755)
         os.makedirs(f"{directory}/.state")
-        subprocess.run(["chown", "-R", "longshore-test:", output, f"{directory}/.state"], check=True)
+        give(directory)
+        give(output)
         binary = f"{directory}/.longshore"
         prefix += ["runuser", "-u", "longshore-test", "--", "env", "-i", "HOME=/nonexistent", f"PATH={os.environ['PATH']}"]
     for name in wanted:

@@ -150,7 +150,7 @@ class Image:
     def manifest(self, index):
         for descriptor in index["manifests"]:
             platform = descriptor.get("platform", {"os": "linux", "architecture": "amd64"})
-            if (platform["os"], platform["architecture"]) != ("linux", "amd64"):
+            if len(index["manifests"]) > 1 and (platform["os"], platform["architecture"]) != ("linux", "amd64"):
                 continue
             body = json.loads(self.blob(descriptor))
             return self.manifest(body) if "manifests" in body else body

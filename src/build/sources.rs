@@ -1,0 +1,163 @@
+//! What a COPY names in its source tree: patterns matched, links followed, hidden paths left out.
+
+use std::sync::Arc;
+
+use crate::context::glob::{self, Glob};
+use crate::context::ignore::Ignore;
+use crate::dockerfile::{self, Spanned};
+use crate::layer;
+use crate::rootfs::{self, Leaf, Metadata, RelPath, Rootfs};
+
+use super::CopyError;
+
+/// Where files are copied from.
+#[derive(Debug)]
+pub(super) struct SourceTree<'a> {
+    /// The tree.
+    pub(super) rootfs: &'a Rootfs,
+    /// What is hidden in it.
+    pub(super) ignore: Option<&'a Ignore>,
+    /// Whether files keep their owners, as those of a stage or image do.
+    pub(super) keeps_owner: bool,
+    /// Owners of files that the tree cannot hold.
+    pub(super) owners: Arc<layer::Ownership>,
+    /// What to call it in a message: `the build context`, `stage "build"`.
+    pub(super) name: String,
+}
+
+/// One source after patterns and links are resolved.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Where it is, without links.
+    pub(super) path: RelPath,
+    /// What it is called in a destination directory.
+    pub(super) name: Vec<u8>,
+    /// What it is.
+    pub(super) metadata: Metadata,
+}
+
+/// Finds what a source names: one thing, or for a pattern any number in order.
+pub(super) fn find(
+    source: &SourceTree<'_>,
+    spec: &Spanned<String>,
+) -> Result<Vec<Found>, CopyError> {
+    let path = RelPath::parse_chrooted(spec.value.as_bytes()).map_err(rootfs::Error::from)?;
+    if glob::has_wildcard(spec.value.as_bytes()) {
+        let mut found = Vec::new();
+        let pattern: Vec<&[u8]> = path.components().collect();
+        expand(source, &RelPath::root(), &pattern, true, &mut found)?;
+        return Ok(found);
+    }
+    match look_up(source, &path)? {
+        Some(found) => Ok(vec![found]),
+        None => Err(missing(source, spec, &path)),
+    }
+}
+
+/// Follows a path to what it names, unless that is hidden or not there.
+fn look_up(source: &SourceTree<'_>, path: &RelPath) -> Result<Option<Found>, CopyError> {
+    let resolved = source.rootfs.resolve(path, Leaf::Follow)?;
+    let Some(metadata) = source.rootfs.lstat(&resolved)? else {
+        return Ok(None);
+    };
+    let is_hidden = |path: &RelPath| {
+        !path.is_root()
+            && source
+                .ignore
+                .is_some_and(|rules| rules.excludes(path.as_bytes()).is_some())
+    };
+    // A hidden directory may hold files that a later rule brings back.
+    if is_hidden(&resolved) && !(metadata.is_dir() && reincludes(source, &resolved)) {
+        return Ok(None);
+    }
+    let name = path.file_name().unwrap_or_default().to_vec();
+    Ok(Some(Found {
+        path: resolved,
+        name,
+        metadata,
+    }))
+}
+
+/// Whether a later rule may bring something back below a hidden directory.
+pub(super) fn reincludes(source: &SourceTree<'_>, path: &RelPath) -> bool {
+    source
+        .ignore
+        .is_some_and(|rules| rules.may_have_reincluded_below(path.as_bytes()))
+}
+
+/// Matches the rest of a pattern in `dir`. Links are followed only in front of the first wildcard.
+fn expand(
+    source: &SourceTree<'_>,
+    dir: &RelPath,
+    pattern: &[&[u8]],
+    follows: bool,
+    found: &mut Vec<Found>,
+) -> Result<(), CopyError> {
+    let Some((first, rest)) = pattern.split_first() else {
+        return Ok(());
+    };
+    let wanted = Glob::parse(first).map_err(|source| CopyError::Pattern {
+        pattern: rootfs::escape(&pattern.join(&b'/')),
+        source,
+    })?;
+    if follows && !glob::has_wildcard(first) {
+        return expand(source, &dir.child(first), rest, true, found);
+    }
+    let dir = if follows {
+        source.rootfs.resolve(dir, Leaf::Follow)?
+    } else {
+        dir.clone()
+    };
+    if !source
+        .rootfs
+        .lstat(&dir)?
+        .is_some_and(|metadata| metadata.is_dir())
+    {
+        return Ok(());
+    }
+    for name in source.rootfs.read_dir(&dir)? {
+        if !wanted.matches(&name) {
+            continue;
+        }
+        let path = dir.child(&name);
+        if rest.is_empty() {
+            found.extend(look_up(source, &path)?);
+        } else {
+            expand(source, &path, rest, false, found)?;
+        }
+    }
+    Ok(())
+}
+
+/// Says why a source is not there, as helpfully as can be.
+fn missing(source: &SourceTree<'_>, spec: &Spanned<String>, path: &RelPath) -> CopyError {
+    let hidden_by = source
+        .ignore
+        .and_then(|rules| rules.excludes(path.as_bytes()))
+        .map(|rule| format!("\"{}\" (line {})", rule.text, rule.line));
+    let nearest = if hidden_by.is_some() {
+        None
+    } else {
+        nearest(source, path)
+    };
+    CopyError::Missing {
+        path: rootfs::escape(spec.value.as_bytes()),
+        tree: source.name.clone(),
+        span: spec.span,
+        hidden_by,
+        nearest,
+    }
+}
+
+/// The name next to the missing one, in the deepest directory that is there, that looks most like it.
+fn nearest(source: &SourceTree<'_>, path: &RelPath) -> Option<String> {
+    let parent = path.parent()?;
+    let names = source.rootfs.read_dir(&parent).ok()?;
+    let names: Vec<String> = names
+        .into_iter()
+        .filter_map(|name| String::from_utf8(name).ok())
+        .collect();
+    let wanted = String::from_utf8_lossy(path.file_name()?).into_owned();
+    let found = dockerfile::nearest(&wanted, names.iter().map(String::as_str))?;
+    Some(parent.child(found.as_bytes()).to_string())
+}

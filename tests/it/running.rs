@@ -1,0 +1,273 @@
+//! RUN: what a command sees, and what becomes of it.
+
+use crate::program::{Finished, Scene};
+
+/// A stage with a shell.
+pub(crate) const SHELL: &str = "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n";
+
+/// Builds `rest` after a stage with a shell.
+fn image(scene: &Scene, rest: &str) -> crate::image::Image {
+    scene.image(&format!("{SHELL}{rest}"))
+}
+
+fn mistake(scene: &Scene, rest: &str) -> Finished {
+    scene.mistake(&format!("{SHELL}{rest}"))
+}
+
+#[test]
+fn commands_in_every_form() {
+    let Some(scene) = Scene::with_busybox() else {
+        return;
+    };
+    let image = image(
+        &scene,
+        "RUN echo shell $((1+1)) > /shell\nRUN [\"/bin/sh\", \"-c\", \"echo exec > /exec\"]\nSHELL [\"/bin/sh\", \"-ec\"]\nRUN echo $0 > /other; true\n\
+         RUN <<EOF\necho one > /heredoc\necho two >> /heredoc\nEOF\nRUN <<EOF\n#!/bin/sh\necho \"script $0\" > /script\nEOF\nRUN cat <<A > /cat\nlines\nA\nRUN echo a && \\\n    echo b > /continued\n",
+    );
+    let text = |path: &str| image.file(path).text().to_owned();
+    assert_eq!(text("shell"), "shell 2\n");
+    assert_eq!(text("exec"), "exec\n");
+    assert_eq!(text("heredoc"), "one\ntwo\n");
+    assert!(text("script").starts_with("script /"), "{}", text("script"));
+    assert_eq!(text("cat"), "lines\n");
+    assert_eq!(text("continued"), "b\n");
+    assert!(
+        image
+            .history()
+            .iter()
+            .any(|line| line == "RUN /bin/sh -c echo shell $((1+1)) > /shell # buildkit"),
+        "{:?}",
+        image.history()
+    );
+    let strays: Vec<String> = image
+        .paths()
+        .into_iter()
+        .filter(|path| path.contains("longshore") || path.contains("pipes"))
+        .collect();
+    assert_eq!(strays, Vec::<String>::new());
+}
+
+#[test]
+fn the_exit_status_is_ours() {
+    let Some(scene) = Scene::with_busybox() else {
+        return;
+    };
+    for (command, code, text) in [
+        ("RUN exit 7", 7, "exit code 7"),
+        ("RUN [\"/bin/false\"]", 1, "exit code 1"),
+        ("RUN kill -9 $$", 137, "killed by signal 9"),
+        ("RUN /nonexistent", 127, "exit code 127"),
+    ] {
+        let failed = mistake(&scene, &format!("{command}\nRUN touch /never\n"));
+        assert_eq!(failed.code(), code, "{failed}");
+        failed.says(text).says(&format!("4 | {command}"));
+        assert!(!scene.path("image.oci").exists());
+    }
+    mistake(&scene, "RUN [\"/nonexistent\"]\n")
+        .says("/nonexistent")
+        .says("4 | RUN");
+    mistake(&scene, "USER nobody\nRUN true\n")
+        .says("\"nobody\"")
+        .says("/etc/passwd");
+}
+
+#[test]
+fn the_environment_is_constructed() {
+    let Some(scene) = Scene::with_busybox() else {
+        return;
+    };
+    scene.dockerfile(&format!(
+        "ARG GLOBAL=global\n{SHELL}ARG GLOBAL\nARG GIVEN\nENV SET=env\nWORKDIR /work\nRUN env > /env; pwd > /pwd\nUSER 12:34\nRUN env > /tmp-env || true; id -u; echo \"$HOME\"\n"
+    ));
+    let image = scene
+        .build()
+        .args([
+            "--build-arg=GIVEN=given",
+            "--build-arg=HTTP_PROXY=http://proxy.test:1",
+        ])
+        .env("PLANTED", "planted-secret")
+        .env("HTTPS_PROXY", "http://outer.test:1")
+        .image();
+    let text = image.file("env").text().to_owned();
+    let mut lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.starts_with("SHLVL=") && !line.starts_with("OLDPWD="))
+        .collect();
+    lines.sort_unstable();
+    let expect = [
+        "GIVEN=given",
+        "GLOBAL=global",
+        "HOME=/root",
+        "HTTP_PROXY=http://proxy.test:1",
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PWD=/work",
+        "SET=env",
+    ];
+    assert_eq!(lines, expect);
+    assert_eq!(image.file("pwd").text(), "/work\n");
+    assert!(
+        !image
+            .history()
+            .iter()
+            .any(|line| line.contains("proxy.test")),
+        "a proxy in the history"
+    );
+}
+
+#[test]
+fn secrets_of_the_builder_are_out_of_reach() {
+    let Some(scene) = Scene::with_busybox() else {
+        return;
+    };
+    scene.dockerfile(&format!(
+        "{SHELL}RUN for f in /proc/[0-9]*/environ /proc/self/environ /proc/1/environ; do tr '\\0' '\\n' < $f; done > /seen 2>/dev/null; env >> /seen; \
+         cat /proc/[0-9]*/cmdline >> /seen 2>/dev/null; ls -l /proc/[0-9]*/root /proc/[0-9]*/fd >> /seen 2>/dev/null; true\n\
+         RUN find / -xdev -name config.json > /found 2>/dev/null; ls -a {state} > /state 2>/dev/null; true\n",
+        state = scene.state().display()
+    ));
+    // A process of the same user beside the builder, with a secret in its environment, as a CI's agent has them.
+    let mut agent = std::process::Command::new("sleep")
+        .arg("1000")
+        .env("AGENT", "agent-secret")
+        .spawn()
+        .unwrap();
+    let docker = r#"{"auths": {"reg.test": {"auth": "dXNlcjpkb2NrZXItc2VjcmV0"}}}"#;
+    let finished = scene
+        .build()
+        .env("CI_TOKEN", "planted-secret")
+        .env("DOCKER_AUTH_CONFIG", docker)
+        .arg("--oci-layout-path")
+        .arg(scene.out("image"))
+        .run();
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    assert!(finished.status.success(), "{finished}");
+    let image = crate::image::Image::of_layout(&scene.out("image"));
+    for secret in ["planted-secret", "agent-secret", "dXNlcjpkb2NrZXItc2VjcmV0"] {
+        finished.keeps(secret);
+        let mut contents = image.layers.iter().flat_map(|layer| &layer.entries);
+        let leak = contents.find(|entry| {
+            entry
+                .content
+                .windows(secret.len())
+                .any(|window| window == secret.as_bytes())
+        });
+        assert!(leak.is_none(), "{secret} in {leak:?}");
+        assert!(!image.document.to_string().contains(secret));
+    }
+    assert!(
+        image.file("seen").text().contains("PATH="),
+        "the test looked at nothing"
+    );
+    assert_eq!(image.file("found").text(), "");
+    assert_eq!(image.file("state").text(), "");
+}
+
+#[test]
+fn only_three_descriptors_and_no_input() {
+    let Some(scene) = Scene::with_busybox() else {
+        return;
+    };
+    scene.dockerfile(&format!(
+        "{SHELL}RUN n=; for f in /proc/self/fd/*; do [ -h $f ] && n=\"$n ${{f##*/}}\"; done; echo $n > /fds; readlink /proc/self/fd/0 > /in; cat > /read\n"
+    ));
+    let image = scene.build().stdin(b"from the terminal".to_vec()).image();
+    assert_eq!(image.file("fds").text(), "0 1 2\n");
+    assert_eq!(image.file("in").text(), "/dev/null\n");
+    assert_eq!(image.file("read").text(), "");
+}
+
+#[test]
+fn daemons_are_ended_before_the_snapshot() {
+    let Some(scene) = Scene::with_busybox() else {
+        return;
+    };
+    let mark = format!("98765{}", std::process::id());
+    let image = image(
+        &scene,
+        &format!(
+            "RUN (setsid sleep {mark} </dev/null >/dev/null 2>&1 &) ; (setsid sh -c 'while true; do echo x >> /log; done' &); echo done > /first\nRUN ps -o args > /ps; cp /log /log2; sleep 1; cmp /log /log2\n"
+        ),
+    );
+    assert!(
+        !image.file("ps").text().contains(&mark),
+        "{}",
+        image.file("ps").text()
+    );
+    assert_eq!(crate::signals::processes_with(&mark), Vec::<String>::new());
+}
+
+#[test]
+fn users_groups_and_homes() {
+    let Some(scene) = Scene::with_busybox() else {
+        return;
+    };
+    let image = image(
+        &scene,
+        "RUN mkdir -p /etc /home/bob /out && echo 'root:x:0:0::/root:/bin/sh' > /etc/passwd && echo 'bob:x:1000:1001::/home/bob:/bin/sh' >> /etc/passwd && printf 'bob:x:1001:\\nextra:x:50:bob\\n' > /etc/group && chmod 1777 /out\n\
+         USER bob\nRUN id -u > /out/uid; id -G > /out/groups; echo $HOME > /out/home; touch /root-only 2>/dev/null; true\nUSER 7:8\nRUN id -u > /out/uid2; id -g >> /out/uid2\nCOPY --chown=bob busybox /out/copied\n",
+    );
+    let text = |path: &str| image.file(path).text().to_owned();
+    assert_eq!(text("out/uid"), "1000\n");
+    assert_eq!(text("out/groups"), "1001 50\n");
+    assert_eq!(text("out/home"), "/home/bob\n");
+    assert_eq!(text("out/uid2"), "7\n8\n");
+    let (made, copied) = (image.file("out/uid"), image.file("out/copied"));
+    assert_eq!(
+        (made.uid, made.gid, copied.uid, copied.gid),
+        (1000, 1001, 1000, 1001)
+    );
+    assert!(!image.tree().contains_key("root-only"));
+    assert_eq!(image.config()["User"], "7:8");
+}
+
+#[test]
+fn output_passes_through() {
+    let Some(scene) = Scene::with_busybox() else {
+        return;
+    };
+    scene.dockerfile(&format!(
+        "{SHELL}RUN echo to-$((40+2))-out; echo to-$((40+2))-err >&2; printf no-newline\n"
+    ));
+    let finished = scene.build().arg("--no-push").success();
+    finished
+        .says("\nto-42-out\n")
+        .says("\nto-42-err\n")
+        .says("no-newline\n");
+    assert_eq!(finished.stdout.lines().count(), 1, "{finished}");
+}
+
+#[test]
+fn a_stage_is_taken_apart_from_the_next() {
+    let Some(scene) = Scene::with_busybox() else {
+        return;
+    };
+    let tools = SHELL.replacen("scratch", "scratch AS tools", 1);
+    let image = scene.image(&format!(
+        "{tools}RUN echo made > /made\nFROM scratch\nCOPY --from=tools /made /made\nCOPY --from=tools /bin/busybox /b/busybox\n\
+         RUN [\"/b/busybox\", \"sh\", \"-c\", \"/b/busybox cat /made > /again; /b/busybox ls / > /ls\"]\n"
+    ));
+    assert_eq!(image.file("again").text(), "made\n");
+    let listed = image.file("ls").text().to_owned();
+    assert!(!listed.contains("bin"), "{listed}");
+    let stray: Vec<String> = image
+        .paths()
+        .into_iter()
+        .filter(|path| !["again", "b/", "b/busybox", "ls", "made"].contains(&&**path))
+        .collect();
+    // Only the places of mounts may be seen, never their content.
+    assert_eq!(stray, Vec::<String>::new(), "{listed}");
+}
+
+#[test]
+fn a_file_system_that_is_mounted_stays_out_of_layers() {
+    let Some(scene) = Scene::with_busybox() else {
+        return;
+    };
+    let image = image(
+        &scene,
+        "RUN echo x > /dev/shm/x; cat /etc/hosts /etc/resolv.conf > /dev/null; echo y > /tmpfile; ls /sys > /dev/null\n",
+    );
+    let last = image.layers.last().unwrap();
+    assert_eq!(last.paths(), ["tmpfile"]);
+}
