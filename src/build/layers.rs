@@ -145,7 +145,7 @@ impl Packer {
 
 /// Puts the layer in `blob` into a tree; the digest of the blob was verified when it was fetched.
 pub(super) fn apply(
-    blob: impl Read,
+    blob: impl Read + Send,
     rootfs: &Rootfs,
     protected: &Protected,
     diff_id: &Digest,

@@ -133,7 +133,7 @@ impl Context {
                 if io::IsTerminal::is_terminal(&stdin) {
                     return Err(ContextError::Terminal);
                 }
-                extract(stdin.lock(), source.to_string(), scratch)?
+                extract(stdin, source.to_string(), scratch)?
             }
         };
         let metadata = std::fs::metadata(&directory).map_err(|source| ContextError::Directory {
@@ -262,7 +262,11 @@ fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, ContextError> {
 }
 
 /// Extracts an archive below `scratch` and returns the directory.
-fn extract(archive: impl Read, name: String, scratch: &Path) -> Result<PathBuf, ContextError> {
+fn extract(
+    archive: impl Read + Send,
+    name: String,
+    scratch: &Path,
+) -> Result<PathBuf, ContextError> {
     let directory = scratch.join("context");
     std::fs::create_dir_all(&directory).map_err(|source| ContextError::Directory {
         path: directory.clone(),

@@ -5,6 +5,7 @@ use std::io::Read;
 use crate::oci::Digest;
 use crate::rootfs::{Owner, Protected, RelPath, Rootfs};
 
+use super::ahead::read_ahead;
 use super::decompress::{self, HashingReader};
 use super::error::Error;
 use super::extract::{Extractor, Limits, Owners, Settings};
@@ -50,13 +51,12 @@ pub struct Applied {
 /// # Errors
 /// [`Error::DiffId`] means that all was written and none of it may be used.
 pub fn apply(
-    reader: impl Read,
+    reader: impl Read + Send,
     rootfs: &Rootfs,
     options: &ApplyOptions<'_>,
     expected: Option<&Digest>,
 ) -> Result<Applied, Error> {
-    let stream = decompress::open_layer(reader)?;
-    let mut archive = TarReader::new(HashingReader::new(stream, options.limits.bytes));
+    let stream = HashingReader::new(decompress::open_layer(reader)?, options.limits.bytes);
     let settings = Settings {
         protected: options.protected,
         limits: options.limits,
@@ -64,21 +64,25 @@ pub fn apply(
         owner: None,
         has_root_attributes: options.has_root_attributes,
     };
-    let mut extractor = Extractor::new(rootfs, RelPath::root(), settings).sparing_its_own();
-    while let Some(entry) = archive.next_entry()? {
-        extractor.count()?;
-        let path = extractor.clean(&entry.name)?;
-        match Marker::of(&path).map_err(|rule| malformed(&entry.name, rule))? {
-            Marker::None => extractor.extract(&entry, &path, &mut archive)?,
-            Marker::Whiteout(above, name) => extractor.remove_lower(&above, &name)?,
-            Marker::Opaque(above) => extractor.remove_lower_children(&above)?,
-            Marker::Foreign => {
-                extractor.warn(format!("{path} is a record of aufs; left out"));
+    let (extractor, stream) = read_ahead(stream, |stream| {
+        let mut archive = TarReader::new(stream);
+        let mut extractor = Extractor::new(rootfs, RelPath::root(), settings).sparing_its_own();
+        while let Some(entry) = archive.next_entry()? {
+            extractor.count()?;
+            let path = extractor.clean(&entry.name)?;
+            match Marker::of(&path).map_err(|rule| malformed(&entry.name, rule))? {
+                Marker::None => extractor.extract(&entry, &path, &mut archive)?,
+                Marker::Whiteout(above, name) => extractor.remove_lower(&above, &name)?,
+                Marker::Opaque(above) => extractor.remove_lower_children(&above)?,
+                Marker::Foreign => {
+                    extractor.warn(format!("{path} is a record of aufs; left out"));
+                }
             }
         }
-    }
-    extractor.finish()?;
-    let (diff_id, uncompressed) = archive.into_inner().finish().map_err(Error::from_stream)?;
+        extractor.finish()?;
+        Ok(extractor)
+    })?;
+    let (diff_id, uncompressed) = stream.finish().map_err(Error::from_stream)?;
     if let Some(expected) = expected.filter(|expected| **expected != diff_id) {
         return Err(Error::DiffId {
             expected: expected.clone(),

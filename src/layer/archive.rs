@@ -42,7 +42,7 @@ pub struct Extracted {
 /// Names and hard links are relative to the destination and may not leave it upwards; symbolic links in the rootfs are
 /// followed inside the rootfs.
 pub fn extract_archive(
-    reader: impl Read,
+    reader: impl Read + Send,
     rootfs: &Rootfs,
     destination: &RelPath,
     options: &ArchiveOptions<'_>,

@@ -63,7 +63,7 @@ impl Format {
 }
 
 /// Says whether a stream is a tar archive, compressed or not, as ADD needs to know. Reads its beginning only.
-pub fn sniff(mut reader: impl Read) -> Result<Option<Format>, Error> {
+pub fn sniff(mut reader: impl Read + Send) -> Result<Option<Format>, Error> {
     let head = read_head(&mut reader)?;
     let Some(format) = Format::recognize(&head) else {
         return Ok(None);
@@ -82,24 +82,28 @@ pub fn sniff(mut reader: impl Read) -> Result<Option<Format>, Error> {
 }
 
 /// Opens a stream as a tar, whatever it is compressed with.
-pub(super) fn open<'a>(mut reader: impl Read + 'a) -> Result<(Format, Box<dyn Read + 'a>), Error> {
+pub(super) fn open<'a>(
+    mut reader: impl Read + Send + 'a,
+) -> Result<(Format, Box<dyn Read + Send + 'a>), Error> {
     let head = read_head(&mut reader)?;
     let format = Format::recognize(&head).ok_or(Error::UnknownFormat)?;
     Ok((format, decoder(format, Cursor::new(head).chain(reader))?))
 }
 
 /// Opens a layer: a tar that is plain or compressed as images allow.
-pub(super) fn open_layer<'a>(reader: impl Read + 'a) -> Result<Box<dyn Read + 'a>, Error> {
+pub(super) fn open_layer<'a>(
+    reader: impl Read + Send + 'a,
+) -> Result<Box<dyn Read + Send + 'a>, Error> {
     match open(reader)? {
         (Format::Tar | Format::Gzip | Format::Zstd, stream) => Ok(stream),
         (format @ (Format::Bzip2 | Format::Xz), _) => Err(Error::NotALayer(format.name())),
     }
 }
 
-fn decoder<'a, R: Read + 'a>(
+fn decoder<'a, R: Read + Send + 'a>(
     format: Format,
     reader: Chain<Cursor<Vec<u8>>, R>,
-) -> Result<Box<dyn Read + 'a>, Error> {
+) -> Result<Box<dyn Read + Send + 'a>, Error> {
     let reader = BufReader::with_capacity(READ_BYTES, reader);
     Ok(match format {
         Format::Tar => Box::new(reader),

@@ -4,6 +4,7 @@
 //! read in one pass too, by a strict reader that refuses whatever two programs could read differently, and written
 //! only through [`crate::rootfs`]. Whiteouts never stay on disk. Memory does not depend on the layer's size.
 
+mod ahead;
 mod apply;
 mod archive;
 mod compress;
