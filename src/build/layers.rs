@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Read, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -50,6 +51,30 @@ pub(super) struct Packed {
     pub(super) warnings: Vec<String>,
     /// How long it took.
     pub(super) took: Duration,
+}
+
+/// A layer that is packed in the background.
+#[derive(Debug)]
+pub(super) struct Packing {
+    /// The number of its step.
+    pub(super) number: usize,
+    /// How long the step took apart from packing.
+    pub(super) spent: Duration,
+    /// The work; none once it was waited for.
+    pub(super) work: Option<JoinHandle<Result<Packed, BuildError>>>,
+    /// Calls the work off.
+    pub(super) token: CancellationToken,
+}
+
+impl Drop for Packing {
+    /// A build that failed does not wait for a layer, and leaves no thread behind that writes one.
+    fn drop(&mut self) {
+        self.token.cancel();
+        if let Some(work) = self.work.take() {
+            // The build has an error already, which is told.
+            let _ = work.join();
+        }
+    }
 }
 
 /// Makes layers.

@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-use tokio_util::sync::CancellationToken;
 
 use crate::layer;
 use crate::oci::{Descriptor, Digest, History, ImageConfig};
@@ -21,7 +18,7 @@ use super::copy::copy;
 use super::destination::{Destination, make_parents};
 use super::engine::Engine;
 use super::event::{Event, StepResult};
-use super::layers::{PackJob, Packed};
+use super::layers::{PackJob, Packed, Packing};
 use super::sources::SourceTree;
 use super::tree::{mounted, open, protected};
 use super::{BuildError, CopyError, CopyFailure, add, run, timed, user};
@@ -54,26 +51,6 @@ impl StageResult {
             config: self.config.clone(),
             layers: self.layers.clone(),
             owners: Arc::clone(&self.owners),
-        }
-    }
-}
-
-/// A layer that is packed in the background: the number of its step, how long the step itself took, the work.
-struct Packing {
-    number: usize,
-    spent: Duration,
-    work: Option<JoinHandle<Result<Packed, BuildError>>>,
-    /// Calls the work off.
-    token: CancellationToken,
-}
-
-impl Drop for Packing {
-    /// A build that failed does not wait for a layer, and leaves no thread behind that writes one.
-    fn drop(&mut self) {
-        self.token.cancel();
-        if let Some(work) = self.work.take() {
-            // The build has an error already, which is told.
-            let _ = work.join();
         }
     }
 }

@@ -17,8 +17,8 @@ fn archive() -> Vec<u8> {
 
 fn bzip2(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::default());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
+    encoder.write_all(bytes).expect("bzip2");
+    encoder.finish().expect("bzip2")
 }
 
 #[test]

@@ -147,12 +147,14 @@ fn device_nodes_where_root_may_make_them() {
 fn with_attribute(path: &str, name: &str, value: &str) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     let record = [(&*format!("SCHILY.xattr.{name}"), value.as_bytes())];
-    builder.append_pax_extensions(record).unwrap();
+    builder.append_pax_extensions(record).expect("a tar");
     let mut header = tar::Header::new_gnu();
     header.set_size(1);
     header.set_mode(0o644);
-    builder.append_data(&mut header, path, &b"1"[..]).unwrap();
-    builder.into_inner().unwrap()
+    builder
+        .append_data(&mut header, path, &b"1"[..])
+        .expect("a tar");
+    builder.into_inner().expect("a tar")
 }
 
 #[test]

@@ -332,7 +332,7 @@ fn read_tar(bytes: &[u8]) -> Vec<Entry> {
             mtime: header.mtime().expect("a time"),
             link: entry
                 .link_name_bytes()
-                .map(|name| name.into_owned())
+                .map(std::borrow::Cow::into_owned)
                 .unwrap_or_default(),
             content: Vec::new(),
             xattrs,

@@ -15,7 +15,7 @@ pub(crate) fn skip(reason: &str) {
         "{test} is skipped: {reason}"
     );
     // Past the harness, which keeps what a passing test prints.
-    writeln!(std::io::stderr(), "SKIPPED {test}: {reason}").expect("standard error");
+    writeln!(std::io::stderr(), "\nSKIPPED {test}: {reason}").expect("standard error");
 }
 
 #[derive(Debug)]
@@ -41,7 +41,10 @@ fn findings() -> &'static Findings {
             lines.next()
         });
         Findings {
-            refused: chosen.is_none().then(|| doctor.to_string()),
+            refused: chosen.is_none().then(|| {
+                let lines: Vec<&str> = doctor.stdout.lines().map(str::trim).collect();
+                format!("{}{}", lines.join("; "), doctor.stderr.trim_end())
+            }),
             runs_nothing: detail
                 .filter(|detail| detail.contains("COPY only"))
                 .map(str::to_owned),
@@ -58,7 +61,7 @@ pub(crate) fn can_build() -> bool {
     true
 }
 
-/// Whether files can have any owner; skips aloud if not.
+/// Whether commands can be run; skips aloud if not.
 pub(crate) fn can_run() -> bool {
     if !can_build() {
         return false;

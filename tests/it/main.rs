@@ -4,6 +4,7 @@
 mod image;
 mod machine;
 mod program;
+#[expect(dead_code, reason = "the tests of the registry room use the rest")]
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -158,7 +158,7 @@ fn under_shell(scene: &Scene, before: &str) -> crate::program::Call {
     for (name, value) in old.get_envs() {
         command.env(name, value.unwrap_or_default());
     }
-    command.current_dir(old.get_current_dir().unwrap());
+    command.current_dir(old.get_current_dir().expect("a directory"));
     *old = command;
     call
 }

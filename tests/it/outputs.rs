@@ -255,9 +255,8 @@ fn an_image_for_nobody_goes_to_the_working_directory() {
 #[test]
 fn compressions_and_their_levels() {
     let Some(scene) = Scene::new() else { return };
-    let text: String = (0..20_000)
-        .map(|number| format!("{} ", number * number))
-        .collect();
+    let numbers: Vec<String> = (0..20_000).map(|n: u32| (n * n).to_string()).collect();
+    let text = numbers.join(" ");
     scene
         .file("a", text)
         .dockerfile("FROM scratch\nCOPY a /a\n");
