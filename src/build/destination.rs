@@ -1,5 +1,6 @@
 //! Where a COPY writes: how names are taken, directories made and owners set there.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 
@@ -25,6 +26,29 @@ pub(super) struct Destination<'a> {
     pub(super) leaves_same: bool,
     /// Whether owners can be set; if not they are recorded.
     pub(super) sets_owner: bool,
+}
+
+impl Destination<'_> {
+    /// Gives the directories in which something was made the time of the build, instead of the clock's: the same input
+    /// then gives the same layer. Directories that were made themselves have a time already.
+    pub(super) fn date_parents(&self, touched: &[RelPath]) -> Result<(), CopyError> {
+        let made: HashSet<&RelPath> = touched.iter().collect();
+        let mut dated = HashSet::new();
+        for path in touched {
+            let Some(parent) = path.parent() else {
+                continue;
+            };
+            let is_dated = parent.is_root()
+                || made.contains(&parent)
+                || self.protected.covers(&parent)
+                || dated.contains(&parent);
+            if !is_dated {
+                self.rootfs.set_mtime(&parent, self.now)?;
+                dated.insert(parent);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Makes something under a name that is mostly free; what has the name goes, unless it is a directory.

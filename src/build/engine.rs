@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::layer;
@@ -23,7 +24,7 @@ use super::layers::{self, Packer};
 use super::need::Needs;
 use super::sources::SourceTree;
 use super::stage::{self, Failed, StageResult};
-use super::tree::{open_image, protected};
+use super::tree::{mounted, open_image};
 use super::upload::Uploads;
 use super::{BuildError, Request, Services};
 
@@ -103,8 +104,8 @@ impl Engine<'_> {
         created_text(self.request.created)
     }
 
-    pub(super) fn packer(&self) -> Packer {
-        Packer::new(self.request, self.scratch)
+    pub(super) fn packer(&self, token: CancellationToken) -> Packer {
+        Packer::new(self.request, self.scratch, token)
     }
 
     /// Runs `work` with the tree of a stage that is built.
@@ -223,7 +224,7 @@ impl Engine<'_> {
         let digest = layers[number].descriptor.digest.clone();
         let path = match blobs.remove(&digest) {
             Some(Blob::There(path)) => path,
-            Some(Blob::Coming(task)) => match self.services.runtime.block_on(task) {
+            Some(Blob::Coming(task)) => match super::block_on(self.services, task)? {
                 Ok(fetched) => {
                     fetched.map_err(|error| image_error(&self.outline.images[image], error))?
                 }
@@ -299,7 +300,8 @@ impl Engine<'_> {
             source,
         })?;
         let rootfs = Rootfs::open(workspace.root())?;
-        let protected = protected(self, workspace)?;
+        // Not the paths that this build ignores: the layer may be shared with builds that do not.
+        let protected = mounted(workspace)?;
         let (ownership, isolation) = (self.executor.ownership(), self.executor.isolation());
         let applied = layers::apply(
             file,

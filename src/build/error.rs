@@ -331,11 +331,10 @@ impl BuildError {
         }
     }
 
-    /// The exit code of the program: a failing RUN's own, 130 for a signal, else 1.
+    /// The exit code of the program: a failing RUN's own, else 1. Which signal called a build off, the caller knows.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Run { code, .. } => *code,
-            Self::Cancelled => 130,
             _ => 1,
         }
     }

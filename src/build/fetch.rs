@@ -43,6 +43,13 @@ pub(super) async fn resolve(
             }
         };
         let found = with_layers(image, resolved)?;
+        let (wanted, got) = (&image.platform, found.resolved.config.platform());
+        if (&wanted.os, &wanted.architecture) != (&got.os, &got.architecture) {
+            events.send(Event::Warning {
+                message: format!("{} is for platform {got}, not {wanted}", image.reference),
+                span: Some(image.span),
+            });
+        }
         events.send(Event::ImageResolved {
             reference: image.reference.clone(),
             digest: found.resolved.digest.clone(),

@@ -1,11 +1,13 @@
 //! Changes to a blob in a file, a base's blob into a tree.
 
 use std::fs::File;
-use std::io::{BufWriter, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
 
 use crate::layer::{self, Applied, ApplyOptions, Limits, Owners, PackOptions};
 use crate::oci::{Compression, Descriptor, Digest, MediaType};
@@ -57,15 +59,36 @@ pub(super) struct Packer {
     level: Option<i32>,
     threads: NonZeroUsize,
     scratch: PathBuf,
+    token: CancellationToken,
+}
+
+/// A file that is written until the build is called off.
+struct Stoppable<'a> {
+    file: BufWriter<File>,
+    token: &'a CancellationToken,
+}
+
+impl Write for Stoppable<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.token.is_cancelled() {
+            return Err(io::Error::other("the build was called off"));
+        }
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 impl Packer {
-    pub(super) fn new(request: &Request, scratch: &Path) -> Self {
+    pub(super) fn new(request: &Request, scratch: &Path, token: CancellationToken) -> Self {
         Self {
             compression: request.layers.compression,
             level: request.layers.level,
             threads: NonZeroUsize::new(request.threads).unwrap_or(NonZeroUsize::MIN),
             scratch: scratch.to_owned(),
+            token,
         }
     }
 
@@ -73,16 +96,24 @@ impl Packer {
     pub(super) fn pack(&self, job: PackJob, name: &str) -> Result<Packed, BuildError> {
         let started = Instant::now();
         let path = self.scratch.join(name);
-        let failed = |source| BuildError::Layer {
-            display: job.display.clone(),
-            source: Box::new(source),
+        let failed = |source| {
+            if self.token.is_cancelled() {
+                return BuildError::Cancelled;
+            }
+            BuildError::Layer {
+                display: job.display.clone(),
+                source: Box::new(source),
+            }
         };
         let state = |source| BuildError::State {
             action: "write",
             path: path.clone(),
             source,
         };
-        let mut sink = BufWriter::with_capacity(BUFFER, File::create(&path).map_err(state)?);
+        let mut sink = Stoppable {
+            file: BufWriter::with_capacity(BUFFER, File::create(&path).map_err(state)?),
+            token: &self.token,
+        };
         let options = PackOptions {
             compression: self.compression,
             level: self.level,

@@ -17,6 +17,7 @@ mod request;
 mod run;
 mod sources;
 mod stage;
+mod timed;
 mod tree;
 mod upload;
 mod user;
@@ -247,6 +248,13 @@ fn prepare(
             span: step.origin.span,
             source: Box::new(source),
         })?;
+        if request.snapshot.by_time_only {
+            services.events.send(Event::Warning {
+                message: "--snapshot-mode=time leaves changes out that keep a file's modification time, of its mode or owner for example"
+                    .to_owned(),
+                span: None,
+            });
+        }
         for message in executor.warnings() {
             services.events.send(Event::Warning {
                 message,

@@ -93,7 +93,7 @@ pub struct LayerOptions {
 /// How changes are told apart.
 #[derive(Clone, Debug, Default)]
 pub struct SnapshotOptions {
-    /// By modification time only.
+    /// After a RUN, by modification time only.
     pub by_time_only: bool,
     /// Paths that never get into a layer, absolute in the image.
     pub ignored: Vec<String>,

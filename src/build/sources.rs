@@ -149,15 +149,38 @@ fn missing(source: &SourceTree<'_>, spec: &Spanned<String>, path: &RelPath) -> C
     }
 }
 
-/// The name next to the missing one, in the deepest directory that is there, that looks most like it.
+/// The path that looks most like a missing one: each of its names that is not there is taken for the one most like it.
+/// It is written as a COPY names it, from the root of a stage or image and without a slash in the context.
 fn nearest(source: &SourceTree<'_>, path: &RelPath) -> Option<String> {
-    let parent = path.parent()?;
-    let names = source.rootfs.read_dir(&parent).ok()?;
-    let names: Vec<String> = names
-        .into_iter()
-        .filter_map(|name| String::from_utf8(name).ok())
-        .collect();
-    let wanted = String::from_utf8_lossy(path.file_name()?).into_owned();
-    let found = dockerfile::nearest(&wanted, names.iter().map(String::as_str))?;
-    Some(parent.child(found.as_bytes()).to_string())
+    let mut found = RelPath::root();
+    for name in path.components() {
+        let next = found.child(name);
+        if source.rootfs.lstat(&next).ok()?.is_some() {
+            found = next;
+            continue;
+        }
+        let names = source.rootfs.read_dir(&found).ok()?;
+        let names: Vec<String> = names
+            .into_iter()
+            .filter_map(|name| String::from_utf8(name).ok())
+            .collect();
+        let wanted = std::str::from_utf8(name).ok()?;
+        let same = names.iter().find(|name| name.eq_ignore_ascii_case(wanted));
+        let nearest = same.cloned().or_else(|| {
+            let known = names.iter().map(String::as_str);
+            let nearest = dockerfile::nearest(wanted, known)?;
+            // It comes in the case of what was looked for.
+            names
+                .iter()
+                .find(|name| name.eq_ignore_ascii_case(&nearest))
+                .cloned()
+        })?;
+        found = found.child(nearest.as_bytes());
+    }
+    let text = found.to_string();
+    Some(if source.keeps_owner {
+        text
+    } else {
+        text.trim_start_matches('/').to_owned()
+    })
 }

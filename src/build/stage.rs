@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use tokio_util::sync::CancellationToken;
+
 use crate::layer;
 use crate::oci::{Descriptor, Digest, History, ImageConfig};
 use crate::output::{ImageLayer, LayerSource};
@@ -21,8 +23,8 @@ use super::engine::Engine;
 use super::event::{Event, StepResult};
 use super::layers::{PackJob, Packed};
 use super::sources::SourceTree;
-use super::tree::{open, protected};
-use super::{BuildError, CopyError, CopyFailure, add, run, user};
+use super::tree::{mounted, open, protected};
+use super::{BuildError, CopyError, CopyFailure, add, run, timed, user};
 
 /// What became of a stage.
 #[derive(Debug)]
@@ -57,7 +59,24 @@ impl StageResult {
 }
 
 /// A layer that is packed in the background: the number of its step, how long the step itself took, the work.
-type Packing = (usize, Duration, JoinHandle<Result<Packed, BuildError>>);
+struct Packing {
+    number: usize,
+    spent: Duration,
+    work: Option<JoinHandle<Result<Packed, BuildError>>>,
+    /// Calls the work off.
+    token: CancellationToken,
+}
+
+impl Drop for Packing {
+    /// A build that failed does not wait for a layer, and leaves no thread behind that writes one.
+    fn drop(&mut self) {
+        self.token.cancel();
+        if let Some(work) = self.work.take() {
+            // The build has an error already, which is told.
+            let _ = work.join();
+        }
+    }
+}
 
 /// A stage while it is built.
 struct Building<'e> {
@@ -202,6 +221,7 @@ impl Building<'_> {
         let step = &self.stage.steps[number];
         let is_run = matches!(step.kind, StepKind::Run(_));
         let single = self.engine.request.layers.single;
+        let by_time = is_run && self.engine.request.snapshot.by_time_only;
         workspace.begin_step(if is_run {
             SandboxStep::Run
         } else {
@@ -214,20 +234,32 @@ impl Building<'_> {
             ChangeSource::Scan { root } if is_run => Some(self.before(root, &protected, step)?),
             ChangeSource::Scan { .. } | ChangeSource::Upper(_) => None,
         };
-        let touched = self.carry_out(step, workspace, &protected)?;
+        // A path that is ignored can be written, for the steps that follow: it only gets into no layer.
+        let mounted = mounted(workspace)?;
+        let touched = self.carry_out(step, workspace, &mounted)?;
         self.engine.check_cancelled()?;
         let (changes, root) = match &source {
             ChangeSource::Upper(view) => {
                 let (upper, lower) = (Rootfs::open(view.upper())?, Rootfs::open(view.lower())?);
                 let changes = crate::snapshot::from_upper(&upper, &lower, &protected)
                     .map_err(|e| snapshot_error(step, e))?;
+                let changes = if by_time {
+                    let before = |path: &RelPath| Ok(lower.lstat(path)?.map(|there| there.mtime));
+                    timed::only_newer(&changes, &upper, before)?
+                } else {
+                    changes
+                };
                 (changes, upper)
             }
             ChangeSource::Scan { root } => {
                 let rootfs = Rootfs::open(root)?;
                 let changes = if let Some(before) = before {
                     let after = self.scan(&rootfs, &protected, Some(&before), step)?;
-                    let changes = after.changes_since(&before);
+                    let mut changes = after.changes_since(&before);
+                    if by_time {
+                        changes =
+                            timed::only_newer(&changes, &rootfs, |path| Ok(before.modified(path)))?;
+                    }
                     self.index = Some(after);
                     self.is_index_current = true;
                     changes
@@ -343,7 +375,9 @@ impl Building<'_> {
             let mut unpack = add::unpacker(step, source, &destination);
             copy(step, source, &destination, &mut unpack).map_err(Failed::Copy)
         })?;
+        destination.date_parents(&copied.touched)?;
         self.record(copied.owners);
+        self.warn(copied.warnings);
         Ok(copied.touched)
     }
 
@@ -367,6 +401,7 @@ impl Building<'_> {
         }
         let mut owners = Vec::new();
         let made = make_parents(&destination, &path, 0o755, owner, &mut owners)?;
+        destination.date_parents(&made)?;
         self.record(owners);
         Ok(made)
     }
@@ -404,10 +439,11 @@ impl Building<'_> {
     fn pack(&mut self, number: usize, started: Instant, job: PackJob) -> Result<(), BuildError> {
         let spent = started.elapsed();
         self.join_packing()?;
-        let packer = self.engine.packer();
+        let token = self.engine.services.token.child_token();
+        let packer = self.engine.packer(token.clone());
         let name = format!("layer-{}-{number}", self.stage.number);
         if job.held.is_some() {
-            let handle = std::thread::Builder::new()
+            let work = std::thread::Builder::new()
                 .name("pack".to_owned())
                 .spawn(move || packer.pack(job, &name))
                 .map_err(|source| BuildError::State {
@@ -415,7 +451,12 @@ impl Building<'_> {
                     path: "a layer".into(),
                     source,
                 })?;
-            self.packing = Some((number, spent, handle));
+            self.packing = Some(Packing {
+                number,
+                spent,
+                work: Some(work),
+                token,
+            });
             return Ok(());
         }
         let packed = packer.pack(job, &name)?;
@@ -425,9 +466,11 @@ impl Building<'_> {
 
     /// Waits for the layer in the background.
     fn join_packing(&mut self) -> Result<(), BuildError> {
-        if let Some((number, spent, handle)) = self.packing.take() {
-            match handle.join() {
-                Ok(packed) => self.add_layer(number, spent, packed?),
+        if let Some(mut packing) = self.packing.take()
+            && let Some(work) = packing.work.take()
+        {
+            match work.join() {
+                Ok(packed) => self.add_layer(packing.number, packing.spent, packed?),
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
@@ -491,7 +534,7 @@ impl Building<'_> {
         };
         let packed = self
             .engine
-            .packer()
+            .packer(self.engine.services.token.clone())
             .pack(job, &format!("layer-{}", self.stage.number))?;
         self.history.push(History {
             created: Some(self.engine.created_text()),

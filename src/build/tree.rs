@@ -73,7 +73,18 @@ pub(super) fn protected(
     engine: &Engine<'_>,
     workspace: &dyn Workspace,
 ) -> Result<Protected, BuildError> {
-    let mut protected = engine.ignored.clone();
+    with_mounted(engine.ignored.clone(), workspace)
+}
+
+/// What must not be written in this workspace.
+pub(super) fn mounted(workspace: &dyn Workspace) -> Result<Protected, BuildError> {
+    with_mounted(Protected::none(), workspace)
+}
+
+fn with_mounted(
+    mut protected: Protected,
+    workspace: &dyn Workspace,
+) -> Result<Protected, BuildError> {
     for path in workspace.protected()? {
         match path.protection {
             Protection::Mount | Protection::Ours => {

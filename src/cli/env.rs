@@ -84,11 +84,6 @@ impl Env {
         self.os(name).and_then(OsStr::to_str)
     }
 
-    /// The first of several variables that is set.
-    pub(super) fn first(&self, names: &[&str]) -> Option<&str> {
-        names.iter().find_map(|name| self.text(name))
-    }
-
     /// All variables.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&OsString, &OsString)> {
         self.0.iter()

@@ -3,6 +3,7 @@
 //! Every flag that is declared here does what its help says. Flags of kaniko that longshore does not support are listed
 //! in [`UNSUPPORTED`] with what to do instead, so that they end in an explanation and are never ignored.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -170,7 +171,7 @@ pub(super) struct BuildArgs {
     )]
     pub destination: Vec<String>,
     /// Do not push the image
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = "Output")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL", help_heading = "Output")]
     pub no_push: Option<bool>,
     /// Write a tar that `docker load` reads
     #[arg(long, alias = "tarPath", value_name = "FILE", help_heading = "Output")]
@@ -205,23 +206,23 @@ pub(super) struct BuildArgs {
     )]
     pub compression_level: Option<i32>,
     /// One layer for each stage instead of one for each step
-    #[arg(long, action = ArgAction::SetTrue, help_heading = "Output")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Output")]
     pub single_snapshot: bool,
 
     /// Push over plain HTTP
-    #[arg(long, action = ArgAction::SetTrue, help_heading = "Registries")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
     pub insecure: bool,
     /// Pull over plain HTTP
-    #[arg(long, action = ArgAction::SetTrue, help_heading = "Registries")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
     pub insecure_pull: bool,
     /// A registry to speak plain HTTP with; may be repeated
     #[arg(long, value_name = "HOST", help_heading = "Registries")]
     pub insecure_registry: Vec<String>,
     /// Do not verify certificates when pushing or pulling
-    #[arg(long, action = ArgAction::SetTrue, help_heading = "Registries")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
     pub skip_tls_verify: bool,
     /// Do not verify certificates when pulling
-    #[arg(long, action = ArgAction::SetTrue, help_heading = "Registries")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
     pub skip_tls_verify_pull: bool,
     /// A registry whose certificate is not verified; may be repeated
     #[arg(long, value_name = "HOST", help_heading = "Registries")]
@@ -246,14 +247,14 @@ pub(super) struct BuildArgs {
     )]
     pub image_download_retry: u32,
     /// Do not check before the build whether the destinations accept a push
-    #[arg(long, action = ArgAction::SetTrue, help_heading = "Registries")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
     pub skip_push_permission_check: bool,
 
     /// How RUN steps are isolated
     #[arg(long, value_enum, value_name = "KIND", help_heading = "Build")]
     pub isolation: Option<IsolationFlag>,
     /// Build in place although this is not longshore's own image
-    #[arg(long, action = ArgAction::SetTrue, help_heading = "Build")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Build")]
     pub force: bool,
     /// Where layers and work directories are kept
     #[arg(
@@ -276,14 +277,14 @@ pub(super) struct BuildArgs {
     #[arg(long, value_name = "PATH", help_heading = "Build")]
     pub ignore_path: Vec<String>,
     /// Accepted: unused stages are always skipped
-    #[arg(long, action = ArgAction::SetTrue, help_heading = "Build")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Build")]
     pub skip_unused_stages: bool,
     /// Accepted: cleaning up is what longshore always does
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = "Build")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL", help_heading = "Build")]
     pub cleanup: Option<bool>,
     /// The number of threads for compression and scans [default: the processors there are]
     #[arg(long, value_name = "N", help_heading = "Build")]
-    pub jobs: Option<usize>,
+    pub jobs: Option<NonZeroUsize>,
 
     /// The flags of the log.
     #[command(flatten)]
@@ -306,7 +307,7 @@ pub(super) struct LogArgs {
     #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Log")]
     pub log_format: Option<LogFormat>,
     /// Put the time before every line
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = "Log")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL", help_heading = "Log")]
     pub log_timestamp: Option<bool>,
 }
 
@@ -419,6 +420,50 @@ pub(super) const UNSUPPORTED: &[(&str, &str)] = &[
     ),
     ("dryrun", "it is not supported yet"),
 ];
+
+/// What Go's `ParseBool` takes, as kaniko does.
+pub(super) fn parse_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+/// The value of a switch, which is true when none is typed.
+fn switch(text: &str) -> Result<bool, &'static str> {
+    parse_bool(text).ok_or("expected true or false")
+}
+
+/// Unsupported flags that are switches: `=false` asks for what happens anyway.
+const UNSUPPORTED_SWITCHES: &[&str] = &[
+    "cache",
+    "cache-copy-layers",
+    "cache-run-layers",
+    "no-push-cache",
+    "compressed-caching",
+    "reproducible",
+    "skip-default-registry-fallback",
+    "push-ignore-immutable-tag-errors",
+    "use-new-run",
+    "force-build-metadata",
+    "ignore-var-run",
+    "whitelist-var-run",
+    "materialize",
+    "preserve-context",
+    "pre-cleanup",
+    "dryrun",
+];
+
+/// Whether `argument` switches off what is off without it.
+pub(super) fn is_unsupported_switched_off(argument: &str) -> bool {
+    let switch = argument
+        .strip_prefix("--")
+        .and_then(|rest| rest.split_once('='));
+    switch.is_some_and(|(name, value)| {
+        UNSUPPORTED_SWITCHES.contains(&name) && parse_bool(value) == Some(false)
+    })
+}
 
 /// What to do instead of the unsupported flag that `argument` is, if it is one.
 pub(super) fn unsupported(argument: &str) -> Option<(&'static str, &'static str)> {

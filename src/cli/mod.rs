@@ -18,6 +18,7 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{CommandFactory, FromArgMatches};
@@ -124,6 +125,7 @@ enum Parsed {
 }
 
 fn parse(arguments: &[OsString]) -> Result<Parsed, u8> {
+    let arguments = &without_switched_off(arguments);
     let name = arguments
         .first()
         .map(Path::new)
@@ -181,6 +183,17 @@ fn parse(arguments: &[OsString]) -> Result<Parsed, u8> {
     )
 }
 
+/// Leaves out flags that are not supported and are switched off: that is what happens anyway.
+fn without_switched_off(arguments: &[OsString]) -> Vec<OsString> {
+    let mut is_past_flags = false;
+    let is_left = |argument: &&OsString| -> bool {
+        is_past_flags |= *argument == "--";
+        let text = argument.to_str().unwrap_or_default();
+        is_past_flags || !flags::is_unsupported_switched_off(text)
+    };
+    arguments.iter().filter(is_left).cloned().collect()
+}
+
 fn help_of_variables() -> String {
     let mut text = "Environment:\n".to_owned();
     for (names, meaning) in env::VARIABLES {
@@ -214,6 +227,11 @@ fn build_command(args: &BuildArgs, is_executor: bool, env: Env) -> u8 {
             ));
             1
         }
+        Err(Failure::Cancelled(code)) => {
+            let text = BuildError::Cancelled.to_string();
+            renderer.error(&diagnostic::plain(&text, None, style.has_color));
+            code
+        }
         Err(Failure::Build(error)) => {
             renderer.error(&diagnostic::render(
                 &error,
@@ -228,6 +246,8 @@ fn build_command(args: &BuildArgs, is_executor: bool, env: Env) -> u8 {
 enum Failure {
     Usage(UsageError),
     Isolation(SandboxError),
+    /// A signal ended the build: the exit code that says which, as a shell's.
+    Cancelled(u8),
     Build(Box<BuildError>),
 }
 
@@ -282,9 +302,16 @@ fn build_with(
         cancel,
         token: CancellationToken::new(),
     };
-    runtime.spawn(signals(services.cancel.clone(), services.token.clone()));
-    let outcome = build::run(&request, executor, &services)
-        .map_err(|error| Failure::Build(Box::new(error)))?;
+    let code = Arc::new(AtomicU8::new(0));
+    runtime.spawn(signals(
+        services.cancel.clone(),
+        services.token.clone(),
+        Arc::clone(&code),
+    ));
+    let outcome = build::run(&request, executor, &services).map_err(|error| match error {
+        BuildError::Cancelled => Failure::Cancelled(code.load(Ordering::Relaxed)),
+        error => Failure::Build(Box::new(error)),
+    })?;
     // Nothing is on the way any more that anybody waits for.
     runtime.shutdown_background();
     summary::print(&request, &outcome, renderer);
@@ -293,12 +320,13 @@ fn build_with(
 
 /// Waits for signals: the first calls the build off in order, the second ends the program at once. What an in-place build
 /// had set aside then is put back by the next start.
-async fn signals(cancel: Cancel, token: CancellationToken) {
+async fn signals(cancel: Cancel, token: CancellationToken, code: Arc<AtomicU8>) {
     let kinds = [
         SignalKind::interrupt(),
         SignalKind::terminate(),
         SignalKind::hangup(),
     ];
+    let codes = kinds.map(|kind| 128 + u8::try_from(kind.as_raw_value()).unwrap_or_default());
     let Ok(mut streams) = kinds.map(signal).into_iter().collect::<Result<Vec<_>, _>>() else {
         return;
     };
@@ -307,14 +335,15 @@ async fn signals(cancel: Cancel, token: CancellationToken) {
             .iter_mut()
             .map(|stream| Box::pin(stream.recv()))
             .collect();
-        futures_util::future::select_all(waits).await;
+        let (_, which, _) = futures_util::future::select_all(waits).await;
         if is_first {
+            code.store(codes[which], Ordering::Relaxed);
             token.cancel();
             cancel.cancel();
         }
     }
     #[expect(clippy::exit, reason = "a second signal means: at once")]
-    std::process::exit(130);
+    std::process::exit(code.load(Ordering::Relaxed).into());
 }
 
 fn choice(flag: Option<IsolationFlag>, env: &Env) -> Result<Choice, UsageError> {

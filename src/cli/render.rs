@@ -49,8 +49,8 @@ struct State {
     transfers: HashMap<(Direction, Digest), (u64, u64)>,
     pushed_bytes: u64,
     bar: Option<ProgressBar>,
-    /// Whether the last piece of a RUN's output ended in the middle of a line.
-    is_mid_line: bool,
+    /// The stream whose last piece of a RUN's output ended in the middle of a line.
+    mid_line: Option<Stream>,
     /// A RUN's output that is not a whole line yet (JSON only).
     partial: HashMap<bool, Vec<u8>>,
 }
@@ -150,8 +150,7 @@ impl Renderer {
     }
 
     fn end_partial_line(&self, state: &mut State) {
-        if state.is_mid_line {
-            state.is_mid_line = false;
+        if state.mid_line.take().is_some() {
             write_out(state, b"\n");
         }
         if self.style.format == LogFormat::Json {
@@ -172,8 +171,12 @@ impl Renderer {
             return;
         }
         if self.style.format != LogFormat::Json {
+            // Lines of the two streams do not run into one another.
+            if state.mid_line.is_some_and(|other| other != stream) {
+                write_out(state, b"\n");
+            }
             write_out(state, bytes);
-            state.is_mid_line = !bytes.ends_with(b"\n");
+            state.mid_line = (!bytes.ends_with(b"\n")).then_some(stream);
             return;
         }
         let is_error = stream == Stream::Stderr;

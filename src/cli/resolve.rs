@@ -3,6 +3,7 @@
 //! Flags win over `LONGSHORE_*`, that over `KANIKO_*`, that over the built-in. Everything is checked here, before the
 //! build begins: a wrong reference must not cost an hour.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::registry::RegistryOptions;
 
 use super::UsageError;
 use super::env::Env;
-use super::flags::{BuildArgs, CompressionFlag, SnapshotModeFlag};
+use super::flags::{BuildArgs, CompressionFlag, SnapshotModeFlag, parse_bool};
 
 /// The directory of our own image in which the state is, a volume.
 const IMAGE_STATE: &str = "/longshore/state";
@@ -89,7 +90,7 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         hosts: std::fs::read_to_string("/etc/hosts").ok(),
         resolv_conf: std::fs::read_to_string("/etc/resolv.conf").ok(),
         created,
-        threads: args.jobs.unwrap_or(around.processors).max(1),
+        threads: args.jobs.map_or(around.processors, NonZeroUsize::get),
     })
 }
 
@@ -202,11 +203,13 @@ fn outputs(args: &BuildArgs, env: &Env) -> Result<Outputs, UsageError> {
         .collect::<Result<Vec<_>, _>>()?;
     let no_push = match args.no_push {
         Some(no_push) => no_push,
-        None => match env.first(&["LONGSHORE_NO_PUSH", "KANIKO_NO_PUSH"]) {
-            Some(text) => parse_bool(text)
-                .ok_or_else(|| UsageError::variable("KANIKO_NO_PUSH", text, "true or false"))?,
-            None => false,
-        },
+        None => ["LONGSHORE_NO_PUSH", "KANIKO_NO_PUSH"]
+            .into_iter()
+            .find_map(|name| Some((name, env.text(name)?)))
+            .map_or(Ok(false), |(name, text)| {
+                let expected = "true or false";
+                parse_bool(text).ok_or_else(|| UsageError::variable(name, text, expected))
+            })?,
     };
     for (flag, file) in [
         (
@@ -261,7 +264,7 @@ fn outputs(args: &BuildArgs, env: &Env) -> Result<Outputs, UsageError> {
     let goes_nowhere = outputs.destinations.is_empty()
         && outputs.tar_path.is_none()
         && outputs.oci_layout_path.is_none()
-        && args.no_push.is_none();
+        && !no_push;
     if goes_nowhere {
         outputs.oci_layout_path = Some(absolute(Path::new(DEFAULT_LAYOUT)));
     }
@@ -270,15 +273,6 @@ fn outputs(args: &BuildArgs, env: &Env) -> Result<Outputs, UsageError> {
 
 /// Where the image goes if nobody said.
 const DEFAULT_LAYOUT: &str = "image.oci";
-
-/// What Go's `ParseBool` takes, as kaniko does.
-fn parse_bool(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
-    }
-}
 
 fn layer_options(args: &BuildArgs) -> Result<LayerOptions, UsageError> {
     let compression = match args.compression {

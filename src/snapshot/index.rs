@@ -134,6 +134,22 @@ impl Index {
         self.dirs.iter().map(|table| table.records.len()).sum()
     }
 
+    /// The modification time that a path had; none if it was not there.
+    pub fn modified(&self, path: &RelPath) -> Option<Timestamp> {
+        let mut table = self.dirs.first();
+        let mut found = None;
+        for name in path.components() {
+            let record = table?.find(name)?;
+            found = Some(Timestamp {
+                secs: record.mtime_secs,
+                nanos: record.mtime_nanos,
+            });
+            // There is no table for what is no directory.
+            table = self.dirs.get(record.child as usize);
+        }
+        found
+    }
+
     /// Is the root empty?
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -143,15 +143,27 @@ fn device_nodes_where_root_may_make_them() {
     assert_eq!(Image::of_layout(&scene.out("image")).file("null").kind, 'c');
 }
 
+/// A tar with one file that has an attribute (pax, `SCHILY.xattr`).
+fn with_attribute(path: &str, name: &str, value: &str) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    let record = [(&*format!("SCHILY.xattr.{name}"), value.as_bytes())];
+    builder.append_pax_extensions(record).unwrap();
+    let mut header = tar::Header::new_gnu();
+    header.set_size(1);
+    header.set_mode(0o644);
+    builder.append_data(&mut header, path, &b"1"[..]).unwrap();
+    builder.into_inner().unwrap()
+}
+
 #[test]
 fn attributes_of_files_are_kept() {
     if !machine::can_run() {
         return;
     }
     let scene = Scene::bare();
-    scene.file("a", "1");
+    std::fs::write(scene.out("probe"), "1").unwrap();
     let set = rustix::fs::setxattr(
-        scene.path("a"),
+        scene.out("probe"),
         "user.colour",
         b"blue\0\xff",
         rustix::fs::XattrFlags::empty(),
@@ -162,9 +174,14 @@ fn attributes_of_files_are_kept() {
         ));
         return;
     }
-    let image =
-        scene.image("FROM scratch AS one\nCOPY a /a\nFROM scratch\nCOPY --from=one /a /b\n");
-    let expect = BTreeMap::from([("user.colour".to_owned(), b"blue\0\xff".to_vec())]);
+    let registry = Registry::start(Auth::Open);
+    let tar = with_attribute("a", "user.colour", "blue");
+    put_base(&registry, "base", "v1", &tar, &json!({}));
+    let host = registry.host();
+    let image = scene.image(&format!(
+        "FROM {host}/base:v1 AS one\nFROM scratch\nCOPY --from=one /a /b\n"
+    ));
+    let expect = BTreeMap::from([("user.colour".to_owned(), b"blue".to_vec())]);
     assert_eq!(image.file("b").xattrs, expect);
 }
 
@@ -184,17 +201,17 @@ fn layers_of_a_base_are_left_as_they_are() {
     ]);
     let layer = put_base(&registry, "base", "v1", &tar, &json!({}));
     let image = scene.image(&format!(
-        "FROM {}/base:v1\nCOPY busybox /b\nRUN [\"/b\", \"sh\", \"-c\", \"echo x > /d/new\"]\n",
+        "FROM {}/base:v1\nCOPY busybox /busybox\nRUN [\"/busybox\", \"sh\", \"-c\", \"echo x > /d/new\"]\n",
         registry.host()
     ));
     assert_eq!(image.layers[0].digest, layer);
-    assert_eq!(image.layers[1].paths(), ["b"]);
+    assert_eq!(image.layers[1].paths(), ["busybox"]);
     let last: Vec<String> = image.layers[2].paths();
     assert_eq!(last, ["d", "d/new"]);
     assert_eq!(image.layers[2].entry("d").mode, 0o750);
     assert_eq!(image.file("etc/hosts").text(), "mine\n");
     let deleted = scene.image(&format!(
-        "FROM {}/base:v1\nCOPY busybox /b\nRUN [\"/b\", \"rm\", \"-r\", \"/d\"]\n",
+        "FROM {}/base:v1\nCOPY busybox /busybox\nRUN [\"/busybox\", \"rm\", \"-r\", \"/d\"]\n",
         registry.host()
     ));
     assert_eq!(deleted.layers[2].paths(), [".wh.d"]);

@@ -73,6 +73,8 @@ impl Layer {
 #[derive(Clone, Debug)]
 pub(crate) struct Image {
     pub(crate) digest: String,
+    /// The size of the manifest in bytes.
+    pub(crate) size: u64,
     pub(crate) manifest: Value,
     pub(crate) document: Value,
     pub(crate) layers: Vec<Layer>,
@@ -139,7 +141,9 @@ impl Image {
         });
         let layers = layers.collect();
         let digest = descriptor["digest"].as_str().expect("a digest").to_owned();
-        Self::assemble(digest, manifest.clone(), document, layers)
+        let size = descriptor["size"].as_u64().expect("a size");
+        let image = Self::assemble(digest, manifest.clone(), document, layers);
+        Self { size, ..image }
     }
 
     /// Reads what `docker load` would read; gives the names too.
@@ -199,6 +203,7 @@ impl Image {
         let layers = layers.collect();
         Self {
             digest,
+            size: 0,
             manifest,
             layers,
             document: document.clone(),

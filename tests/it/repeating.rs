@@ -9,7 +9,7 @@ fn fill(scene: &Scene) {
             format!("file {number} ").repeat(number * 10),
         );
     }
-    scene.dockerfile("FROM scratch\nCOPY tree /made/for/tree\nWORKDIR /w\nCOPY <<x /inline\ntext\nx\nADD tree/1 /w/\nLABEL a=b\n");
+    scene.dockerfile("FROM scratch\nCOPY tree /made/for/tree\nWORKDIR /w\nCOPY <<x /inline\ntext\nx\nADD tree/1/1 /w/\nLABEL a=b\n");
 }
 
 #[test]

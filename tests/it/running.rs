@@ -55,7 +55,7 @@ fn the_exit_status_is_ours() {
     for (command, code, text) in [
         ("RUN exit 7", 7, "exit code 7"),
         ("RUN [\"/bin/false\"]", 1, "exit code 1"),
-        ("RUN kill -9 $$", 137, "killed by signal 9"),
+        ("RUN sh -c 'kill -9 $$'; exit $?", 137, "exit code 137"),
         ("RUN /nonexistent", 127, "exit code 127"),
     ] {
         let failed = mistake(&scene, &format!("{command}\nRUN touch /never\n"));
@@ -102,6 +102,7 @@ fn the_environment_is_constructed() {
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "PWD=/work",
         "SET=env",
+        "http_proxy=http://proxy.test:1",
     ];
     assert_eq!(lines, expect);
     assert_eq!(image.file("pwd").text(), "/work\n");
@@ -186,7 +187,7 @@ fn daemons_are_ended_before_the_snapshot() {
     let image = image(
         &scene,
         &format!(
-            "RUN (setsid sleep {mark} </dev/null >/dev/null 2>&1 &) ; (setsid sh -c 'while true; do echo x >> /log; done' &); echo done > /first\nRUN ps -o args > /ps; cp /log /log2; sleep 1; cmp /log /log2\n"
+            "RUN (setsid sleep {mark} </dev/null >/dev/null 2>&1 &) ; (setsid sh -c 'while true; do echo x >> /log; done' &); while [ ! -s /log ]; do :; done\nRUN ps -o args > /ps; cp /log /log2; sleep 1; cmp /log /log2\n"
         ),
     );
     assert!(

@@ -216,11 +216,10 @@ fn forms_of_from() {
         assert_eq!(image.file("f").text(), "1");
     }
     let other = format!("FROM --platform=linux/s390x {host}/base\n");
-    let finished = scene.dockerfile(&other).build().arg("--no-push").run();
-    assert!(
-        !finished.status.success() || finished.stderr.contains("platform"),
-        "{finished}"
-    );
+    let finished = scene.dockerfile(&other).build().arg("--no-push").success();
+    finished
+        .says("warning: ")
+        .says("not linux/s390x (Dockerfile:1)");
 }
 
 #[test]
