@@ -17,16 +17,12 @@ const GROWTH_KIB_MAX: u64 = 96 << 10;
 
 /// The process's largest resident set so far, in KiB.
 fn peak() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
+    let status = fs::read_to_string("/proc/self/status").expect("a mounted /proc");
+    status
         .lines()
-        .find(|line| line.starts_with("VmHWM:"))
-        .unwrap();
-    line.split_ascii_whitespace()
-        .nth(1)
-        .unwrap()
-        .parse()
-        .unwrap()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|rest| rest.split_ascii_whitespace().next()?.parse().ok())
+        .expect("a line VmHWM")
 }
 
 #[test]
