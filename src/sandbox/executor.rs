@@ -20,9 +20,6 @@ pub trait Executor: Send + Sync + fmt::Debug {
     /// What the user must be told once, before the first step runs.
     fn warnings(&self) -> Vec<String>;
 
-    /// Whether several workspaces may be used at the same time.
-    fn runs_stages_in_parallel(&self) -> bool;
-
     /// Whether files can be given their true owners here.
     fn ownership(&self) -> Ownership;
 

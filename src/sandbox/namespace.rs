@@ -112,10 +112,6 @@ impl Executor for NamespaceExecutor {
         Vec::new()
     }
 
-    fn runs_stages_in_parallel(&self) -> bool {
-        true
-    }
-
     fn ownership(&self) -> Ownership {
         self.ownership
     }

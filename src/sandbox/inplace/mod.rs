@@ -178,10 +178,6 @@ impl Executor for InplaceExecutor {
         )]
     }
 
-    fn runs_stages_in_parallel(&self) -> bool {
-        false
-    }
-
     fn ownership(&self) -> Ownership {
         Ownership::Real
     }
