@@ -1,6 +1,7 @@
 //! Image configurations (image-spec config.md, with Docker's extensions: `Healthcheck`, `OnBuild`, `Shell`, `ArgsEscaped`).
 //!
-//! Keys that are not known here are kept and written back, so that a base image loses nothing by a build.
+//! Keys that are not known here are kept and written back. Whether a build hands those of its base on is for `plan` to say:
+//! it does as BuildKit does, and leaves most of them out.
 
 use std::collections::BTreeMap;
 
