@@ -20,8 +20,8 @@ fn auths(host: &str, password: &str) -> String {
 }
 
 fn write(path: &Path, text: impl AsRef<[u8]>) {
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, text).unwrap();
+    fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
+    fs::write(path, text).expect("a file");
 }
 
 /// `127.0.0.1:5000` as variables have it.
