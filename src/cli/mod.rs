@@ -13,6 +13,7 @@ mod keychain;
 mod login;
 mod render;
 mod resolve;
+mod run_flags;
 mod summary;
 mod terminal;
 

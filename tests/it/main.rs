@@ -14,6 +14,7 @@ mod contexts;
 mod copying;
 mod credentials;
 mod mistakes;
+mod mounts;
 mod naming;
 mod outputs;
 mod registries;
