@@ -8,6 +8,7 @@ mod diagnostic;
 mod doctor;
 mod env;
 mod flags;
+mod registries;
 mod render;
 mod resolve;
 mod summary;
