@@ -12,6 +12,7 @@ mod adding;
 mod changes;
 mod contexts;
 mod copying;
+mod credentials;
 mod mirrors;
 mod mistakes;
 mod naming;
