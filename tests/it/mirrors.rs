@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::image::{Image, put_base, tar_of};
 use crate::program::{Call, Scene};
-use crate::support::registry::{Action, Auth, Registry};
+use crate::support::registry::{Action, Auth, Recorded, Registry};
 
 /// A registry that holds an image of one file, which says where it is from.
 fn registry(repository: &str, content: &str) -> Registry {
@@ -28,6 +28,12 @@ fn build(scene: &Scene, from: &str) -> Call {
 
 fn source(call: Call) -> String {
     call.image().file("from").text().to_owned()
+}
+
+/// All that arrived at a registry, as one text.
+fn arrived(registry: &Registry) -> String {
+    let state = registry.state();
+    state.requests.iter().map(Recorded::text).collect()
 }
 
 fn refuses(registry: &Registry, status: u16) {
@@ -198,20 +204,10 @@ fn credentials_are_those_of_the_mirror() {
     };
     assert_eq!(source(call(&mirror)), "mirror");
     call(&original).mistake();
-    let arrived: String = mirror
-        .state()
-        .requests
-        .iter()
-        .map(|request| request.text())
-        .collect();
-    assert!(arrived.contains("Basic "), "the mirror's own credential");
+    let found = arrived(&mirror);
+    assert!(found.contains("Basic "), "the mirror's own credential");
     mirror.state().requests.clear();
     call(&original).mistake();
-    let arrived: String = mirror
-        .state()
-        .requests
-        .iter()
-        .map(|request| request.text())
-        .collect();
-    assert!(!arrived.contains("Basic "), "another registry's credential");
+    let found = arrived(&mirror);
+    assert!(!found.contains("Basic "), "another registry's credential");
 }
