@@ -13,6 +13,7 @@ mod changes;
 mod contexts;
 mod copying;
 mod credentials;
+mod mirrors;
 mod mistakes;
 mod mounts;
 mod naming;
