@@ -9,13 +9,13 @@ mod program;
 mod support;
 
 mod adding;
+mod caching;
 mod changes;
 mod contexts;
 mod copying;
 mod credentials;
 mod mirrors;
 mod mistakes;
-mod mounts;
 mod naming;
 mod outputs;
 mod registries;
