@@ -44,6 +44,13 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
     let env = &around.env;
     let registry = registry_options(args)?;
     let http = http_config(env, &registry, around.seed)?;
+    let plain_http = &registry.insecure_registries;
+    let keychain = Arc::new(super::keychain::chain(
+        &args.credentials,
+        env,
+        &http,
+        plain_http,
+    )?);
     let created = match env.text("SOURCE_DATE_EPOCH") {
         Some(text) => text
             .trim()
@@ -78,7 +85,7 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         snapshot,
         http,
         registry,
-        keychain: Arc::new(super::keychain::chain(&args.credentials, env)?),
+        keychain,
         download_retries: args.image_download_retry,
         push_retries: args.push_retry,
         checks_push: !args.skip_push_permission_check,
@@ -318,7 +325,11 @@ fn registry_options(args: &BuildArgs) -> Result<RegistryOptions, UsageError> {
     Ok(options)
 }
 
-fn http_config(env: &Env, registry: &RegistryOptions, seed: u64) -> Result<HttpConfig, UsageError> {
+pub(super) fn http_config(
+    env: &Env,
+    registry: &RegistryOptions,
+    seed: u64,
+) -> Result<HttpConfig, UsageError> {
     let either = |upper: &str| {
         env.text(&upper.to_ascii_lowercase())
             .or_else(|| env.text(upper))
