@@ -144,23 +144,23 @@ impl Aws {
                 )),
             }
         }
-        match self.from_environment() {
+        match self.of_environment() {
             Ok(keys) => return Ok(keys),
             Err(reason) => tried.push(reason),
         }
-        match self.from_profile(self.profile(), region, 0).await? {
+        match self.of_profile(self.profile(), region, 0).await? {
             Ok(keys) => return Ok(keys),
             Err(reason) => tried.push(reason),
         }
-        match self.from_web_identity(region).await? {
+        match self.of_web_identity(region).await? {
             Ok(keys) => return Ok(keys),
             Err(reason) => tried.push(reason),
         }
-        match self.from_container().await? {
+        match self.of_container().await? {
             Ok(keys) => return Ok(keys),
             Err(reason) => tried.push(reason),
         }
-        match self.from_machine().await {
+        match self.of_machine().await {
             Ok(keys) => Ok(keys),
             Err(reason) => {
                 tried.push(reason);
@@ -192,7 +192,7 @@ impl Aws {
         )
     }
 
-    fn from_environment(&self) -> Result<Keys, String> {
+    fn of_environment(&self) -> Result<Keys, String> {
         let id = self.get("AWS_ACCESS_KEY_ID");
         let secret = self
             .options
@@ -223,7 +223,7 @@ impl Aws {
     }
 
     /// The role of a pod (IRSA), or any other that a file with an identity token belongs to.
-    async fn from_web_identity(&self, region: &str) -> Result<Result<Keys, String>, CloudError> {
+    async fn of_web_identity(&self, region: &str) -> Result<Result<Keys, String>, CloudError> {
         let Some(role) = self.get("AWS_ROLE_ARN") else {
             return Ok(Err("AWS_ROLE_ARN is not set".to_owned()));
         };
@@ -241,7 +241,7 @@ impl Aws {
             .map(Ok)
     }
 
-    fn from_profile<'a>(
+    fn of_profile<'a>(
         &'a self,
         name: &'a str,
         region: &'a str,
@@ -271,10 +271,10 @@ impl Aws {
                 let base = match (get("source_profile"), get("credential_source")) {
                     // A profile may be its own source: its keys are meant then.
                     (Some(source), _) if source == name => self.static_keys(name),
-                    (Some(source), _) => self.from_profile(source, region, depth + 1).await?,
-                    (None, Some("Environment")) => self.from_environment(),
-                    (None, Some("EcsContainer")) => self.from_container().await?,
-                    (None, Some("Ec2InstanceMetadata")) => self.from_machine().await,
+                    (Some(source), _) => self.of_profile(source, region, depth + 1).await?,
+                    (None, Some("Environment")) => self.of_environment(),
+                    (None, Some("EcsContainer")) => self.of_container().await?,
+                    (None, Some("Ec2InstanceMetadata")) => self.of_machine().await,
                     (None, _) => Err(format!("profile {name} has a role and no source for it")),
                 };
                 let base = match base {
@@ -290,7 +290,7 @@ impl Aws {
                     .map(Ok);
             }
             if let Some(command) = get("credential_process") {
-                return self.from_process(name, command).await.map(Ok);
+                return self.of_process(name, command).await.map(Ok);
             }
             Ok(self.static_keys(name))
         })
@@ -319,7 +319,7 @@ impl Aws {
         }
     }
 
-    async fn from_process(&self, name: &str, command: &str) -> Result<Keys, CloudError> {
+    async fn of_process(&self, name: &str, command: &str) -> Result<Keys, CloudError> {
         let what = format!("credential_process of profile {name}");
         let helpers = &self.options.helpers;
         let running = tokio::process::Command::new("/bin/sh")
@@ -343,7 +343,7 @@ impl Aws {
     }
 
     /// The keys of a container of ECS, or of a pod by EKS Pod Identity.
-    async fn from_container(&self) -> Result<Result<Keys, String>, CloudError> {
+    async fn of_container(&self) -> Result<Result<Keys, String>, CloudError> {
         const RELATIVE: &str = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI";
         const FULL: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
         let (name, address) = match (self.get(RELATIVE), self.get(FULL)) {
@@ -366,7 +366,7 @@ impl Aws {
     }
 
     /// The keys of a machine of EC2 (IMDSv2).
-    async fn from_machine(&self) -> Result<Keys, String> {
+    async fn of_machine(&self) -> Result<Keys, String> {
         let is_off = self
             .get("AWS_EC2_METADATA_DISABLED")
             .is_some_and(|value| value.eq_ignore_ascii_case("true"));

@@ -90,7 +90,7 @@ mod tests {
         };
         let url = Url::parse(url).unwrap();
         let request = Request::new(method, url.clone());
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_440_938_160);
+        let now = SystemTime::UNIX_EPOCH + Duration::from_mins(24_015_636);
         let signed = sign(request, b"", &keys, "us-east-1", "service", now).unwrap();
         let authorization = signed.authorization.as_ref().unwrap();
         let value = authorization.for_url(&url).unwrap().expose();

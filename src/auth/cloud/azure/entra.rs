@@ -164,7 +164,7 @@ impl Azure {
             (None, _) => tried.push("AZURE_CLIENT_ID is not set".to_owned()),
             (Some(_), None) => tried.push("AZURE_TENANT_ID is not set".to_owned()),
         }
-        match self.from_machine(resource).await {
+        match self.of_machine(resource).await {
             Ok(token) => Ok(token),
             Err(error) => {
                 tried.push(format!("no managed identity: {error}"));
@@ -199,29 +199,30 @@ impl Azure {
     }
 
     /// The managed identity of an app or job (`IDENTITY_ENDPOINT`), or of the machine.
-    async fn from_machine(&self, resource: &str) -> Result<Token, CloudError> {
+    async fn of_machine(&self, resource: &str) -> Result<Token, CloudError> {
         const WHAT: &str = "managed identity";
         let resource = resource.trim_end_matches('/');
         let (text, variable, version, header_name, header_value) =
-            match (self.get("IDENTITY_ENDPOINT"), self.get("IDENTITY_HEADER")) {
-                (Some(endpoint), Some(secret)) => (
+            if let (Some(endpoint), Some(secret)) =
+                (self.get("IDENTITY_ENDPOINT"), self.get("IDENTITY_HEADER"))
+            {
+                (
                     endpoint.to_owned(),
                     "IDENTITY_ENDPOINT",
                     "2019-08-01",
                     "x-identity-header",
                     secret,
-                ),
-                (_, _) => {
-                    let name = "AZURE_POD_IDENTITY_AUTHORITY_HOST";
-                    let host = self.get(name).unwrap_or(METADATA).trim_end_matches('/');
-                    (
-                        format!("{host}/metadata/identity/oauth2/token"),
-                        name,
-                        "2018-02-01",
-                        "metadata",
-                        "true",
-                    )
-                }
+                )
+            } else {
+                let name = "AZURE_POD_IDENTITY_AUTHORITY_HOST";
+                let host = self.get(name).unwrap_or(METADATA).trim_end_matches('/');
+                (
+                    format!("{host}/metadata/identity/oauth2/token"),
+                    name,
+                    "2018-02-01",
+                    "metadata",
+                    "true",
+                )
             };
         let mut url: Url = CloudHttp::url(&text, variable)?;
         url.query_pairs_mut()

@@ -113,7 +113,7 @@ impl Google {
             Ok((adc, source)) => return self.with_adc(&adc, source).await,
             Err(reason) => tried.push(reason),
         }
-        match self.from_machine().await {
+        match self.of_machine().await {
             Ok(token) => Ok(token),
             Err(error) => {
                 tried.push(format!("no metadata server: {error}"));
@@ -349,7 +349,7 @@ impl Google {
     }
 
     /// The token of the machine, the pod (workload identity) or the build (Cloud Build).
-    async fn from_machine(&self) -> Result<Token, CloudError> {
+    async fn of_machine(&self) -> Result<Token, CloudError> {
         const NAME: &str = "GCE_METADATA_HOST";
         let host = self.options.variables.get(NAME).unwrap_or(METADATA);
         let path = "computeMetadata/v1/instance/service-accounts/default/token";
@@ -392,4 +392,25 @@ fn sign(account: &ServiceAccount, now: u64) -> Result<String, String> {
         .sign(text.as_bytes())
         .map_err(|_| "cannot sign".to_owned())?;
     Ok(format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn assertions_are_signed_as_openssl_signs_them() {
+        let key = include_str!("../../../../tests/fixtures/google/service-account-key.pem");
+        let mut account = ServiceAccount {
+            client_email: "builder@project.iam.gserviceaccount.com".to_owned(),
+            private_key: key.to_owned(),
+            private_key_id: Some("k1".to_owned()),
+            token_uri: "https://oauth2.googleapis.com/token".to_owned(),
+        };
+        let expect = include_str!("../../../../tests/fixtures/google/assertion.jwt");
+        assert_eq!(sign(&account, 1_700_000_000).unwrap(), expect);
+        account.private_key = "hunter2".to_owned();
+        let error = sign(&account, 1_700_000_000).unwrap_err();
+        assert!(!error.contains("hunter2"), "{error}");
+    }
 }
