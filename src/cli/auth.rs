@@ -7,12 +7,12 @@ use crate::registry::RegistryOptions;
 
 use super::env::Env;
 use super::flags::{AuthArgs, OutputFormat};
-use super::{UsageError, keychain, print_line, resolve};
+use super::{UsageError, keychain, print_line, registries};
 
 /// Explains. The exit code is 0 if a source answers, 1 if a build would go on without a credential or fail.
 pub(super) fn auth(args: &AuthArgs, env: &Env) -> u8 {
     let (registry, repository) = split(&args.registry);
-    let chain = resolve::http_config(env, &RegistryOptions::default(), 0)
+    let chain = registries::http_config(env, &RegistryOptions::default(), 0)
         .and_then(|http| keychain::chain(&args.credentials, env, &http, &BTreeSet::new()));
     let chain = match chain {
         Ok(chain) => chain,

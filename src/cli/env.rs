@@ -28,6 +28,14 @@ pub(super) const VARIABLES: &[(&str, &str)] = &[
         "how the log is written, as --log-format",
     ),
     (
+        "LONGSHORE_REGISTRY_MAP, KANIKO_REGISTRY_MAP",
+        "where to pull the images of a registry from instead, beside --registry-map",
+    ),
+    (
+        "LONGSHORE_REGISTRY_MIRROR, KANIKO_REGISTRY_MIRROR",
+        "mirrors of Docker Hub with commas between them, beside --registry-mirror",
+    ),
+    (
         "LONGSHORE_REGISTRY_AUTH",
         "registry credentials, one a line, as --registry-auth",
     ),

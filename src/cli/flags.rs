@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use super::registries::RegistryArgs;
+
 /// Builds container images from Dockerfiles inside CI jobs: no daemon, no privileges.
 #[derive(Debug, Parser)]
 #[command(
@@ -213,27 +215,9 @@ pub(super) struct BuildArgs {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Output")]
     pub single_snapshot: bool,
 
-    /// Push over plain HTTP
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
-    pub insecure: bool,
-    /// Pull over plain HTTP
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
-    pub insecure_pull: bool,
-    /// A registry to speak plain HTTP with; may be repeated
-    #[arg(long, value_name = "HOST", help_heading = "Registries")]
-    pub insecure_registry: Vec<String>,
-    /// Do not verify certificates when pushing or pulling
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
-    pub skip_tls_verify: bool,
-    /// Do not verify certificates when pulling
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
-    pub skip_tls_verify_pull: bool,
-    /// A registry whose certificate is not verified; may be repeated
-    #[arg(long, value_name = "HOST", help_heading = "Registries")]
-    pub skip_tls_verify_registry: Vec<String>,
-    /// A certificate authority (PEM) to trust for one registry; may be repeated
-    #[arg(long, value_name = "HOST=FILE", help_heading = "Registries")]
-    pub registry_certificate: Vec<String>,
+    /// How registries are reached.
+    #[command(flatten)]
+    pub registries: RegistryArgs,
     /// How often a failed push is tried again as a whole [each request has its own retries]
     #[arg(
         long,
@@ -472,16 +456,6 @@ pub(super) const UNSUPPORTED: &[(&str, &str)] = &[
         "reproducible",
         "it is not supported yet: remove --reproducible",
     ),
-    ("registry-map", "registry maps are not supported yet"),
-    ("registry-mirror", "registry mirrors are not supported yet"),
-    (
-        "skip-default-registry-fallback",
-        "registry mirrors are not supported yet",
-    ),
-    (
-        "registry-client-cert",
-        "client certificates are not supported yet",
-    ),
     (
         "push-ignore-immutable-tag-errors",
         "it is not supported yet",
@@ -542,7 +516,7 @@ pub(super) fn parse_bool(text: &str) -> Option<bool> {
 }
 
 /// The value of a switch, which is true when none is typed.
-fn switch(text: &str) -> Result<bool, &'static str> {
+pub(super) fn switch(text: &str) -> Result<bool, &'static str> {
     parse_bool(text).ok_or("expected true or false")
 }
 
@@ -554,7 +528,6 @@ const UNSUPPORTED_SWITCHES: &[&str] = &[
     "no-push-cache",
     "compressed-caching",
     "reproducible",
-    "skip-default-registry-fallback",
     "push-ignore-immutable-tag-errors",
     "use-new-run",
     "force-build-metadata",

@@ -11,6 +11,7 @@ mod env;
 mod flags;
 mod keychain;
 mod login;
+mod registries;
 mod render;
 mod resolve;
 mod summary;

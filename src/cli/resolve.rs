@@ -9,13 +9,12 @@ use std::sync::Arc;
 
 use crate::build::{LayerOptions, Outputs, Request, SnapshotOptions};
 use crate::context::Source;
-use crate::http::{HttpConfig, Proxies};
 use crate::oci::{Compression, Platform, Reference};
-use crate::registry::RegistryOptions;
 
 use super::UsageError;
 use super::env::Env;
 use super::flags::{BuildArgs, CompressionFlag, SnapshotModeFlag, parse_bool};
+use super::registries;
 
 /// The directory of our own image in which the state is, a volume.
 const IMAGE_STATE: &str = "/longshore/state";
@@ -42,8 +41,8 @@ pub(super) struct Surroundings {
 /// Makes the request out of flags and environment.
 pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request, UsageError> {
     let env = &around.env;
-    let registry = registry_options(args)?;
-    let http = http_config(env, &registry, around.seed)?;
+    let registry = registries::options(&args.registries, env)?;
+    let http = registries::http_config(env, &registry, around.seed)?;
     let plain_http = &registry.insecure_registries;
     let keychain = Arc::new(super::keychain::chain(
         &args.credentials,
@@ -299,72 +298,6 @@ fn layer_options(args: &BuildArgs) -> Result<LayerOptions, UsageError> {
         level,
         single: args.single_snapshot,
     })
-}
-
-fn registry_options(args: &BuildArgs) -> Result<RegistryOptions, UsageError> {
-    let mut options = RegistryOptions {
-        insecure: args.insecure,
-        insecure_pull: args.insecure_pull,
-        insecure_registries: args.insecure_registry.iter().cloned().collect(),
-        skip_tls_verify: args.skip_tls_verify,
-        skip_tls_verify_pull: args.skip_tls_verify_pull,
-        skip_tls_verify_registries: args.skip_tls_verify_registry.iter().cloned().collect(),
-        ..RegistryOptions::default()
-    };
-    for text in &args.registry_certificate {
-        let (host, file) = pair("--registry-certificate", text)?;
-        let file = absolute(Path::new(&file));
-        if !file.is_file() {
-            return Err(UsageError::flag(
-                "--registry-certificate",
-                format_args!("{} is not a file", file.display()),
-            ));
-        }
-        options.certificates.entry(host).or_default().push(file);
-    }
-    Ok(options)
-}
-
-pub(super) fn http_config(
-    env: &Env,
-    registry: &RegistryOptions,
-    seed: u64,
-) -> Result<HttpConfig, UsageError> {
-    let either = |upper: &str| {
-        env.text(&upper.to_ascii_lowercase())
-            .or_else(|| env.text(upper))
-    };
-    let proxies = Proxies::new(
-        either("HTTP_PROXY"),
-        either("HTTPS_PROXY"),
-        either("NO_PROXY"),
-    )
-    .map_err(|error| UsageError::flag("HTTP_PROXY, HTTPS_PROXY or NO_PROXY", error))?;
-    let mut http = HttpConfig {
-        proxies,
-        hosts: registry.host_tls(),
-        jitter_seed: seed,
-        ..HttpConfig::default()
-    };
-    let file = env.os("SSL_CERT_FILE").map(PathBuf::from);
-    let dirs = env
-        .os("SSL_CERT_DIR")
-        .map(|dirs| std::env::split_paths(dirs).collect::<Vec<_>>())
-        .unwrap_or_default();
-    if file.is_some() || !dirs.is_empty() {
-        http.ca_files = file.into_iter().collect();
-        for dir in dirs {
-            // As in Go, every file of the directory counts, whatever its name; a directory that is not there is empty.
-            let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-            http.ca_files.extend(
-                entries
-                    .map(|entry| entry.path())
-                    .filter(|path| path.is_file()),
-            );
-        }
-        http.ca_files.sort();
-    }
-    Ok(http)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod clouds;
 mod contexts;
 mod copying;
 mod credentials;
+mod mirrors;
 mod mistakes;
 mod naming;
 mod outputs;
