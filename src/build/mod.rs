@@ -11,6 +11,7 @@ mod error;
 mod event;
 mod fetch;
 mod layers;
+mod mount;
 mod need;
 mod publish;
 mod request;
@@ -40,6 +41,7 @@ use crate::sandbox::{Cancel, Executor};
 
 pub use error::{BuildError, CopyError, CopyFailure, UserError};
 pub use event::{Direction, Event, Events, StepResult, Stream};
+pub use mount::MountFailure;
 pub use request::{LayerOptions, Outputs, Request, SnapshotOptions};
 
 use engine::Engine;
@@ -176,6 +178,7 @@ pub fn run(
         trees: Mutex::new(HashMap::new()),
         blobs: Mutex::new(HashMap::new()),
         owners: Mutex::new(HashMap::new()),
+        copies: mount::Copies::default(),
     };
     let StageResult { config, layers, .. } = engine.stages()?;
     let layers = engine.with_fetched(layers);
@@ -237,12 +240,16 @@ fn prepare(
     client: &Client,
     services: &Services,
 ) -> Result<(), BuildError> {
-    let runs = plan
+    let runs: Vec<_> = plan
         .stages
         .iter()
         .flat_map(|stage| &stage.steps)
-        .find(|step| matches!(step.kind, plan::StepKind::Run(_)));
-    if let Some(step) = runs {
+        .filter_map(|step| match &step.kind {
+            plan::StepKind::Run(run) => Some((step, run)),
+            _ => None,
+        })
+        .collect();
+    if let Some((step, _)) = runs.first() {
         executor.check_run().map_err(|source| BuildError::Start {
             display: step.display.clone(),
             span: step.origin.span,
@@ -261,6 +268,9 @@ fn prepare(
                 span: None,
             });
         }
+    }
+    for (step, run) in runs {
+        mount::check(step, run, request, executor)?;
     }
     if request.outputs.pushes && request.checks_push {
         block_on(
