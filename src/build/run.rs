@@ -2,26 +2,23 @@
 
 use std::io::{self, Write};
 
-use crate::plan::{RunSecurity, RunStep, Step};
+use crate::plan::{RunStep, Step};
 use crate::rootfs::{Owner, RelPath, Rootfs};
-use crate::sandbox::{RunOutput, RunSpec, RunStatus, Workspace};
+use crate::sandbox::{Network, RunOutput, RunSpec, RunStatus, Workspace};
 
-use super::engine::Engine;
 use super::event::{Event, Events, Stream};
-use super::{BuildError, mount, user};
+use super::{BuildError, Request, Services, user};
 
 /// The host name that a RUN sees, as in BuildKit.
 const HOSTNAME: &str = "buildkitsandbox";
 
 /// Runs the command of a step and says when it is over and none of its processes is left.
 pub(super) fn run(
-    step: &Step,
-    run: &RunStep,
+    (stage, step, run): (&str, &Step, &RunStep),
     workspace: &mut dyn Workspace,
-    engine: &Engine<'_>,
+    request: &Request,
+    services: &Services,
 ) -> Result<(), BuildError> {
-    let (request, services) = (engine.request, engine.services);
-    let given = mount::give(engine, step, run)?;
     let span = step.origin.span;
     let identity = {
         let rootfs = Rootfs::open(workspace.root())?;
@@ -33,10 +30,6 @@ pub(super) fn run(
             .home
             .unwrap_or_else(|| if identity.uid == 0 { "/root" } else { "/" }.to_owned());
         env.push(("HOME".to_owned(), home));
-    }
-    for (name, value) in &given.env {
-        env.retain(|(known, _)| known != name);
-        env.push((name.clone(), value.clone()));
     }
     let placed = place_program(run, workspace)?;
     let mut argv = run.argv.clone();
@@ -55,9 +48,7 @@ pub(super) fn run(
         hostname: HOSTNAME.to_owned(),
         hosts: request.hosts.clone(),
         resolv_conf: request.resolv_conf.clone(),
-        network: mount::network(run, request),
-        insecure: run.security == RunSecurity::Insecure,
-        mounts: given.mounts.clone(),
+        network: Network::Host,
     };
     let start = |source| BuildError::Start {
         display: step.display.clone(),
@@ -65,10 +56,12 @@ pub(super) fn run(
         source: Box::new(source),
     };
     let mut stdout = Output {
+        stage,
         stream: Stream::Stdout,
         events: &*services.events,
     };
     let mut stderr = Output {
+        stage,
         stream: Stream::Stderr,
         events: &*services.events,
     };
@@ -168,6 +161,7 @@ impl Placed {
 
 /// Hands a command's output on as events.
 struct Output<'a> {
+    stage: &'a str,
     stream: Stream,
     events: &'a dyn Events,
 }
@@ -175,6 +169,7 @@ struct Output<'a> {
 impl Write for Output<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.events.send(Event::StepOutput {
+            stage: self.stage.to_owned(),
             stream: self.stream,
             bytes: bytes.to_vec(),
         });

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use super::cache::CacheArgs;
 use super::registries::RegistryArgs;
 
 /// Builds container images from Dockerfiles inside CI jobs: no daemon, no privileges.
@@ -109,17 +110,6 @@ pub(super) enum SnapshotModeFlag {
     Redo,
     /// By modification time only
     Time,
-}
-
-/// The network of RUN steps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum NetworkFlag {
-    /// The builder's own
-    Default,
-    /// A loopback interface only
-    None,
-    /// The builder's own
-    Host,
 }
 
 /// The compression of new layers.
@@ -249,22 +239,13 @@ pub(super) struct BuildArgs {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
     pub skip_push_permission_check: bool,
 
-    /// A secret for RUN --mount=type=secret: id=ID,src=FILE or id=ID,env=VARIABLE; may be repeated
-    #[arg(long, value_name = "SPEC", help_heading = "RUN steps")]
-    pub secret: Vec<String>,
-    /// An SSH agent for RUN --mount=type=ssh: default, ID or ID=SOCKET; may be repeated
-    #[arg(long, value_name = "ID[=SOCKET]", help_heading = "RUN steps")]
-    pub ssh: Vec<String>,
-    /// Allow RUN --security=insecure (security.insecure); network.host is always allowed
-    #[arg(long, value_name = "NAME", help_heading = "RUN steps")]
-    pub allow: Vec<String>,
-    /// The network of RUN steps that name none
-    #[arg(long, value_enum, value_name = "NETWORK", help_heading = "RUN steps")]
-    pub network: Option<NetworkFlag>,
-
     /// Where credentials come from.
     #[command(flatten)]
     pub credentials: CredentialArgs,
+
+    /// The flags of the cache.
+    #[command(flatten)]
+    pub caching: CacheArgs,
 
     /// How RUN steps are isolated
     #[arg(long, value_enum, value_name = "KIND", help_heading = "Build")]
@@ -445,36 +426,8 @@ pub(super) struct DoctorArgs {
 /// Flags of kaniko that are known and not supported, with what to do instead.
 pub(super) const UNSUPPORTED: &[(&str, &str)] = &[
     (
-        "cache",
-        "layer caching is not supported yet: remove --cache",
-    ),
-    (
-        "cache-repo",
-        "layer caching is not supported yet: remove --cache-repo",
-    ),
-    (
         "cache-dir",
-        "layer caching is not supported yet: remove --cache-dir",
-    ),
-    (
-        "cache-copy-layers",
-        "layer caching is not supported yet: remove --cache-copy-layers",
-    ),
-    (
-        "cache-run-layers",
-        "layer caching is not supported yet: remove --cache-run-layers",
-    ),
-    (
-        "cache-ttl",
-        "layer caching is not supported yet: remove --cache-ttl",
-    ),
-    (
-        "no-push-cache",
-        "layer caching is not supported yet: remove --no-push-cache",
-    ),
-    (
-        "compressed-caching",
-        "layers are streamed and never kept in memory: remove --compressed-caching",
+        "warmed base images are not supported yet: remove --cache-dir",
     ),
     (
         "reproducible",
@@ -492,6 +445,7 @@ pub(super) const UNSUPPORTED: &[(&str, &str)] = &[
         "bucket",
         "bucket contexts are not supported yet: download the archive and pass tar://FILE",
     ),
+    ("secret", "RUN --mount is not supported yet"),
     ("annotation", "annotations are not supported yet"),
     (
         "image-format",
@@ -545,11 +499,6 @@ pub(super) fn switch(text: &str) -> Result<bool, &'static str> {
 
 /// Unsupported flags that are switches: `=false` asks for what happens anyway.
 const UNSUPPORTED_SWITCHES: &[&str] = &[
-    "cache",
-    "cache-copy-layers",
-    "cache-run-layers",
-    "no-push-cache",
-    "compressed-caching",
     "reproducible",
     "push-ignore-immutable-tag-errors",
     "use-new-run",

@@ -12,9 +12,10 @@ use crate::context::Source;
 use crate::oci::{Compression, Platform, Reference};
 
 use super::UsageError;
+use super::cache;
 use super::env::Env;
 use super::flags::{BuildArgs, CompressionFlag, SnapshotModeFlag, parse_bool};
-use super::{registries, run_flags};
+use super::registries;
 
 /// The directory of our own image in which the state is, a volume.
 const IMAGE_STATE: &str = "/longshore/state";
@@ -91,11 +92,9 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         state_dir: state_dir(args.state_dir.as_deref(), env)?,
         hosts: std::fs::read_to_string("/etc/hosts").ok(),
         resolv_conf: std::fs::read_to_string("/etc/resolv.conf").ok(),
-        secrets: run_flags::secrets(&args.secret, env)?,
-        agents: run_flags::agents(&args.ssh, env)?,
-        network: run_flags::network(args.network),
-        allows_insecure: run_flags::allows_insecure(&args.allow)?,
         created,
+        is_created_explicit: env.text("SOURCE_DATE_EPOCH").is_some(),
+        cache: cache::options(args, around)?,
         threads: args.jobs.map_or(around.processors, NonZeroUsize::get),
     })
 }
@@ -127,24 +126,20 @@ pub(super) fn state_dir(flag: Option<&Path>, env: &Env) -> Result<PathBuf, Usage
 }
 
 /// A path that does not depend on the working directory any more.
-fn absolute(path: &Path) -> PathBuf {
+pub(super) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// What must stay where it is while an in-place build uses `/`: the directory that files are copied from.
+/// What must stay where it is while an in-place build uses `/`: the directory that files are copied from, and caches.
 pub(super) fn keep(args: &BuildArgs, is_executor: bool) -> Vec<PathBuf> {
+    let mut keep = cache::directories(args);
     match Source::parse(context_text(args, is_executor)) {
-        Ok(Source::Directory(path)) => {
-            let path = absolute(&path);
-            // The root itself cannot be kept; what a mistake is, is told when the context is opened.
-            if path == Path::new("/") {
-                Vec::new()
-            } else {
-                vec![path]
-            }
-        }
-        Ok(Source::Archive(_) | Source::Stdin) | Err(_) => Vec::new(),
+        Ok(Source::Directory(path)) => keep.push(absolute(&path)),
+        Ok(Source::Archive(_) | Source::Stdin) | Err(_) => {}
     }
+    // The root itself cannot be kept; what a mistake is, is told when the context is opened.
+    keep.retain(|path| path != Path::new("/"));
+    keep
 }
 
 fn context_text(args: &BuildArgs, is_executor: bool) -> &str {

@@ -166,11 +166,6 @@ impl Context {
         })
     }
 
-    /// Where the files are.
-    pub fn directory(&self) -> &Path {
-        &self.directory
-    }
-
     /// The files.
     pub fn rootfs(&self) -> &Rootfs {
         &self.rootfs

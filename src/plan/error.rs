@@ -1,7 +1,7 @@
 //! Why there is no plan.
 
 use crate::dockerfile::word::WordError;
-use crate::dockerfile::{MountError, ParseErrors, Span};
+use crate::dockerfile::{ParseErrors, Span};
 use crate::oci::{PlatformError, ReferenceError};
 
 use super::ChmodError;
@@ -159,14 +159,6 @@ pub enum PlanError {
         /// Where.
         span: Span,
     },
-    /// `RUN --mount` with something else.
-    #[error("{source}")]
-    Mount {
-        /// What is wrong with it.
-        source: MountError,
-        /// Where.
-        span: Span,
-    },
     /// `RUN []`.
     #[error("RUN has no command")]
     EmptyRun {
@@ -196,7 +188,6 @@ impl PlanError {
             | Self::Signal { span, .. }
             | Self::Chmod { span, .. }
             | Self::RemoteCopy { span, .. }
-            | Self::Mount { span, .. }
             | Self::EmptyRun { span } => *span,
         }
     }
@@ -222,7 +213,6 @@ impl PlanError {
             ),
             Self::LaterStage { from, .. } => Some(format!("move stage {from} up")),
             Self::RemoteCopy { .. } => Some("use ADD".to_owned()),
-            Self::Mount { source, .. } => source.hint(),
             Self::Unsupported { .. }
             | Self::Expansion { .. }
             | Self::Reference { nearest: None, .. }

@@ -9,4 +9,3 @@
 pub mod descriptors;
 pub mod namespace;
 pub mod network;
-pub mod seccomp;

@@ -11,6 +11,7 @@ mod program;
 mod support;
 
 mod adding;
+mod caching;
 mod changes;
 #[cfg(all(feature = "s3", feature = "gcs", feature = "azure"))]
 mod clouds;
@@ -19,7 +20,6 @@ mod copying;
 mod credentials;
 mod mirrors;
 mod mistakes;
-mod mounts;
 mod naming;
 mod outputs;
 mod registries;

@@ -2,7 +2,7 @@
 
 use super::super::SandboxError;
 use super::super::executor::{
-    ChangeSource, FinishedStage, LayerSlot, ProtectedPath, Protection, RunOutput, RunSpec,
+    ChangeSource, FinishedStage, LayerSlot, Network, ProtectedPath, Protection, RunOutput, RunSpec,
     RunStatus, StepKind, Workspace,
 };
 use super::super::launch::launch;
@@ -128,9 +128,9 @@ impl Workspace for InplaceWorkspace {
                 wanted: "run a command",
             });
         }
-        if !spec.mounts.is_empty() {
+        if spec.network == Network::None {
             return Err(SandboxError::RunRefused {
-                reason: "RUN --mount in place is not supported yet".into(),
+                reason: "in place there is no network but the container's".into(),
             });
         }
         launch(
