@@ -1,10 +1,12 @@
 //! Events to lines on standard error.
 //!
 //! One line for each step with its time; a RUN also gets a line when it begins, since its output follows. Meaning is
-//! never only in a colour. A log that nobody reads any more (a closed pipe) does not stop a build.
+//! never only in a colour. In a CI system a RUN's output is a group that folds, and none of it can be taken for a command. A log that nobody reads any more (a closed pipe) does not stop a build.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +14,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::build::{Direction, Event, Events, StepResult, Stream};
+use crate::ci::{Annotation, LogStyle, Neutralizer, Severity};
 use crate::dockerfile::Span;
 use crate::oci::Digest;
 
@@ -34,10 +37,41 @@ pub(super) struct Style {
     pub(super) is_terminal: bool,
 }
 
+/// What the CI system wants of the log.
+#[derive(Clone, Default)]
+pub(super) struct Log {
+    /// Groups and annotations.
+    pub(super) style: LogStyle,
+    /// What nobody can foresee, to bracket a RUN's output with.
+    pub(super) token: String,
+    /// What never stands in the log.
+    pub(super) masks: Vec<String>,
+    /// Whether the runner is told the masks. It reads them out of the log, so only where the log is certainly the runner's.
+    pub(super) tells_masks: bool,
+    /// Annotations name files relative to it.
+    pub(super) checkout: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Log")
+            .field("style", &self.style)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A secret shorter than this is not masked: it would tear other words apart.
+pub(super) const MASK_MIN: usize = 6;
+/// What stands in a secret's place.
+const MASK: &str = "***";
+/// Annotations of a kind beyond this number are lines only: GitHub shows ten of each kind a step.
+const ANNOTATIONS_MAX: usize = 9;
+
 /// Writes the log.
 #[derive(Debug)]
 pub(super) struct Renderer {
     style: Style,
+    log: Log,
     started: Instant,
     state: Mutex<State>,
 }
@@ -53,6 +87,14 @@ struct State {
     mid_line: Option<Stream>,
     /// A RUN's output that is not a whole line yet (JSON only).
     partial: HashMap<bool, Vec<u8>>,
+    /// A RUN's output that is not a whole line yet, made harmless (CI only): standard output, then standard error.
+    neutral: [Neutralizer; 2],
+    /// Whether the runner reads no commands at the moment.
+    is_paused: bool,
+    /// The step whose group is open, and how many groups there were.
+    group: Option<String>,
+    groups: usize,
+    annotations: usize,
 }
 
 /// How often the bar is drawn: often enough to be seen to move.
@@ -70,11 +112,127 @@ enum Level {
 }
 
 impl Renderer {
-    pub(super) fn new(style: Style) -> Self {
-        Self {
+    pub(super) fn new(style: Style, log: Log) -> Self {
+        let renderer = Self {
             style,
+            log,
             started: Instant::now(),
             state: Mutex::default(),
+        };
+        if renderer.log.tells_masks {
+            let state = renderer.lock();
+            for mask in &renderer.log.masks {
+                write_out(&state, renderer.log.style.mask(mask).as_bytes());
+            }
+        }
+        renderer
+    }
+
+    /// Writes what the user should know, as an annotation where there are such.
+    pub(super) fn notice(&self, message: &str) {
+        self.line(&mut self.lock(), Level::Warn, message, json!({}));
+        self.annotate(Severity::Notice, message, None);
+    }
+
+    /// Tells the CI system of something at a place in the Dockerfile, besides the line that people read.
+    pub(super) fn annotate(&self, severity: Severity, message: &str, span: Option<Span>) {
+        let mut state = self.lock();
+        self.annotate_in(&mut state, severity, message, span);
+    }
+
+    fn annotate_in(
+        &self,
+        state: &mut State,
+        severity: Severity,
+        message: &str,
+        span: Option<Span>,
+    ) {
+        if self.style.format == LogFormat::Json
+            || (severity != Severity::Error
+                && (state.annotations >= ANNOTATIONS_MAX || !self.shows(Level::Warn)))
+        {
+            return;
+        }
+        let source = state.source.as_ref();
+        let name = source.map(|source| {
+            let path = Path::new(&source.name);
+            let checkout = self.log.checkout.as_deref().unwrap_or(Path::new("/"));
+            path.strip_prefix(checkout)
+                .unwrap_or(path)
+                .display()
+                .to_string()
+        });
+        let annotation = Annotation {
+            severity,
+            file: name.as_deref().filter(|_| span.is_some()),
+            line: source.zip(span).map(|(source, span)| source.line(span)),
+            message: &self.masked(message),
+        };
+        if let Some(command) = self.log.style.annotate(&annotation) {
+            self.end_partial_line(state);
+            write_out(state, command.as_bytes());
+            state.annotations += 1;
+        }
+    }
+
+    /// The text without secrets; in a CI system's log, harmless too.
+    fn cleaned<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if self.log.style.is_ci() {
+            Cow::Owned(self.masked(&Neutralizer::text(text)))
+        } else {
+            Cow::Borrowed(text)
+        }
+    }
+
+    fn masked(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for mask in &self.log.masks {
+            if text.contains(mask) {
+                text = text.replace(mask, MASK);
+            }
+        }
+        text
+    }
+
+    /// A JSON value whose texts are harmless.
+    fn cleaned_value(&self, value: Value) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.cleaned(&text).into_owned()),
+            Value::Array(values) => values
+                .into_iter()
+                .map(|value| self.cleaned_value(value))
+                .collect(),
+            Value::Object(map) => map
+                .into_iter()
+                .map(|(key, value)| (key, self.cleaned_value(value)))
+                .collect(),
+            other => other,
+        }
+    }
+
+    fn open_group(&self, state: &mut State, step: String, title: &str) {
+        self.close_group(state);
+        self.end_partial_line(state);
+        state.groups += 1;
+        let text = self
+            .log
+            .style
+            .open_group(&self.masked(title), state.groups, seconds_now());
+        write_out(state, text.as_bytes());
+        state.group = Some(step);
+    }
+
+    fn close_group(&self, state: &mut State) {
+        if state.group.is_some() {
+            self.end_partial_line(state);
+            state.group = None;
+            write_out(
+                state,
+                self.log
+                    .style
+                    .close_group(state.groups, seconds_now())
+                    .as_bytes(),
+            );
         }
     }
 
@@ -99,8 +257,9 @@ impl Renderer {
         if self.style.format == LogFormat::Json {
             self.line(&mut state, Level::Error, text, json!({}));
         } else {
+            self.close_group(&mut state);
             self.end_partial_line(&mut state);
-            write_out(&state, text.as_bytes());
+            write_out(&state, self.cleaned(text).as_bytes());
             write_out(&state, b"\n");
         }
     }
@@ -123,8 +282,9 @@ impl Renderer {
             return;
         }
         self.end_partial_line(state);
+        let message = &*self.cleaned(message);
         let text = match self.style.format {
-            LogFormat::Json => json_line(level, message, fields),
+            LogFormat::Json => json_line(level, message, self.cleaned_value(fields)),
             LogFormat::Text | LogFormat::Color => self.text_line(level, message),
         };
         write_out(state, text.as_bytes());
@@ -150,6 +310,15 @@ impl Renderer {
     }
 
     fn end_partial_line(&self, state: &mut State) {
+        if self.log.style.is_ci() && self.style.format != LogFormat::Json {
+            for at in [0, 1] {
+                let rest = state.neutral[at].finish();
+                self.untrusted(state, &rest);
+            }
+            if std::mem::take(&mut state.is_paused) {
+                write_out(state, self.log.style.resume(&self.log.token).as_bytes());
+            }
+        }
         if state.mid_line.take().is_some() {
             write_out(state, b"\n");
         }
@@ -160,14 +329,30 @@ impl Renderer {
                     .remove(&is_error)
                     .filter(|rest| !rest.is_empty())
                 {
-                    write_out(state, output_line(is_error, &rest).as_bytes());
+                    write_out(state, self.output_line(is_error, &rest).as_bytes());
                 }
             }
         }
     }
 
+    /// Writes whole lines that somebody else made up.
+    fn untrusted(&self, state: &mut State, lines: &str) {
+        if lines.is_empty() {
+            return;
+        }
+        if !std::mem::replace(&mut state.is_paused, true) {
+            write_out(state, self.log.style.pause(&self.log.token).as_bytes());
+        }
+        write_out(state, self.masked(lines).as_bytes());
+    }
+
     fn output(&self, state: &mut State, stream: Stream, bytes: &[u8]) {
         if !self.shows(Level::Info) {
+            return;
+        }
+        if self.log.style.is_ci() && self.style.format != LogFormat::Json {
+            let lines = state.neutral[usize::from(stream == Stream::Stderr)].push(bytes);
+            self.untrusted(state, &lines);
             return;
         }
         if self.style.format != LogFormat::Json {
@@ -184,13 +369,23 @@ impl Renderer {
         rest.extend_from_slice(bytes);
         while let Some(at) = rest.iter().position(|b| *b == b'\n') {
             let line: Vec<u8> = rest.drain(..=at).collect();
-            write_out(state, output_line(is_error, &line[..at]).as_bytes());
+            write_out(state, self.output_line(is_error, &line[..at]).as_bytes());
         }
         if rest.len() > PARTIAL_MAX {
-            write_out(state, output_line(is_error, &rest).as_bytes());
+            write_out(state, self.output_line(is_error, &rest).as_bytes());
             rest.clear();
         }
         state.partial.insert(is_error, rest);
+    }
+
+    fn output_line(&self, is_error: bool, bytes: &[u8]) -> String {
+        let stream = if is_error { "stderr" } else { "stdout" };
+        let text = String::from_utf8_lossy(bytes);
+        json_line(
+            Level::Info,
+            &self.cleaned(&text),
+            json!({ "stream": stream }),
+        )
     }
 
     fn transfer(
@@ -295,13 +490,21 @@ impl Events for Renderer {
             Event::StepStarted { stage, number, of, display } => {
                 if display.get(..4).is_some_and(|word| word.eq_ignore_ascii_case("RUN ")) {
                     let text = self.step_line(state, &stage, number, of, &display, "");
-                    self.line(state, Level::Info, &text, json!({"stage": stage, "step": number, "of": of}));
+                    if self.log.style.is_ci() && self.style.format != LogFormat::Json && self.shows(Level::Info) {
+                        self.open_group(state, format!("{stage}/{number}"), &text);
+                    } else {
+                        self.line(state, Level::Info, &text, json!({"stage": stage, "step": number, "of": of}));
+                    }
                 }
                 state.display.insert(format!("{stage}/{number}"), display);
             }
             Event::StepOutput { stream, bytes } => self.output(state, stream, &bytes),
             Event::StepFinished { stage, number, of, result, took } => {
-                let display = state.display.remove(&format!("{stage}/{number}")).unwrap_or_default();
+                let step = format!("{stage}/{number}");
+                let display = state.display.remove(&step).unwrap_or_default();
+                if state.group.as_ref() == Some(&step) {
+                    self.close_group(state);
+                }
                 let (made, fields) = match &result {
                     StepResult::Metadata => (String::new(), json!({})),
                     StepResult::Deferred => (", in the stage's one layer".to_owned(), json!({})),
@@ -348,6 +551,7 @@ impl Events for Renderer {
             Event::Warning { message, span } => {
                 let place = place(state, span);
                 self.line(state, Level::Warn, &format!("{message}{place}"), json!({}));
+                self.annotate_in(state, Severity::Warning, &message, span);
             }
         }
     }
@@ -386,13 +590,9 @@ fn json_line(level: Level, message: &str, fields: Value) -> String {
     format!("{line}\n")
 }
 
-fn output_line(is_error: bool, bytes: &[u8]) -> String {
-    let stream = if is_error { "stderr" } else { "stdout" };
-    json_line(
-        Level::Info,
-        &String::from_utf8_lossy(bytes),
-        json!({ "stream": stream }),
-    )
+/// Seconds since 1970, for sections.
+fn seconds_now() -> i64 {
+    jiff::Timestamp::now().as_second()
 }
 
 /// A duration for people: `0.3s`, `75.0s`.
