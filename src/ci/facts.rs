@@ -80,7 +80,7 @@ impl Facts {
         text.parse().ok().or_else(|| {
             text.parse::<jiff::Timestamp>()
                 .ok()
-                .map(|time| time.as_second())
+                .map(jiff::Timestamp::as_second)
         })
     }
 

@@ -113,7 +113,7 @@ fn packed(git: &Path) -> Vec<(String, String)> {
                 }
             }
             (None, Some((sha, name))) if is_sha(sha) => {
-                found.push((sha.to_owned(), name.to_owned()))
+                found.push((sha.to_owned(), name.to_owned()));
             }
             (None, _) => {}
         }

@@ -75,10 +75,12 @@ fn without_controls(line: &str) -> String {
             '\u{90}' | '\u{98}' | '\u{9d}'..='\u{9f}' => {
                 ("", c.len_utf8() + string(&rest[c.len_utf8()..]))
             }
-            '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' => ("", c.len_utf8()),
-            // Line and paragraph separators, and what turns the direction of writing or takes no place.
+            // Line and paragraph separators.
             '\u{2028}' | '\u{2029}' => (" ", c.len_utf8()),
-            '\u{200b}'..='\u{200f}'
+            // Other control characters; what takes no place, or turns the direction of writing.
+            '\u{0}'..='\u{1f}'
+            | '\u{7f}'..='\u{9f}'
+            | '\u{200b}'..='\u{200f}'
             | '\u{202a}'..='\u{202e}'
             | '\u{2060}'..='\u{2069}'
             | '\u{feff}' => ("", c.len_utf8()),

@@ -147,9 +147,10 @@ impl LogStyle {
             return String::new();
         }
         let lines = value.lines().filter(|line| !line.trim().is_empty());
-        lines
-            .map(|line| format!("::add-mask::{}\n", data(line)))
-            .collect()
+        lines.fold(String::new(), |mut text, line| {
+            let _ = writeln!(text, "::add-mask::{}", data(line));
+            text
+        })
     }
 }
 

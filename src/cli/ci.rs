@@ -95,7 +95,7 @@ impl Platform {
             self.decided.push(("context", found));
         }
         let has_names = self.name(args)?;
-        self.label(args, env, has_names)?;
+        self.label(args, env, has_names);
         self.guard(args, env)?;
         for (host, file) in &self.defaults.certificates {
             let prefix = format!("{host}=");
@@ -136,7 +136,7 @@ impl Platform {
     fn name(&mut self, args: &mut BuildArgs) -> Result<bool, UsageError> {
         let flags = &args.ci;
         let is_asked = !flags.images.is_empty() || !flags.tags.is_empty();
-        if !is_asked && !(flags.push == Some(true) && args.destination.is_empty()) {
+        if !is_asked && (flags.push != Some(true) || !args.destination.is_empty()) {
             if !flags.flavor.is_empty() {
                 return Err(UsageError::flag(
                     "--flavor",
@@ -197,14 +197,9 @@ impl Platform {
         Ok(true)
     }
 
-    fn label(
-        &mut self,
-        args: &mut BuildArgs,
-        env: &Env,
-        has_names: bool,
-    ) -> Result<(), UsageError> {
+    fn label(&mut self, args: &mut BuildArgs, env: &Env, has_names: bool) {
         if !args.ci.ci_labels.unwrap_or(has_names) {
-            return Ok(());
+            return;
         }
         let text = |found: &Option<Found>| {
             found
@@ -235,7 +230,6 @@ impl Platform {
                 args.label.push(format!("{prefix}{value}"));
             }
         }
-        Ok(())
     }
 
     /// Whether the image is pushed: not from a fork's change request, unless asked for by that name.
@@ -409,12 +403,38 @@ impl Events for Tee {
     }
 }
 
-/// The command line that the inputs of the GitHub action mean.
-pub(super) fn inputs(env: &Env) -> Result<Vec<String>, UsageError> {
+/// The command line that the inputs of the GitHub action mean, and the environment with the credentials that they hold.
+pub(super) fn inputs(mut env: Env) -> Result<(Vec<String>, Env), UsageError> {
     let pairs = env
         .iter()
         .filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
-    Ok(ci::inputs::arguments(&pairs.collect())?)
+    let arguments = ci::inputs::arguments(&pairs.collect())?;
+    if let Some(token) = env.text("INPUT_GITHUB_TOKEN").map(str::to_owned) {
+        env.set("GITHUB_TOKEN", &token);
+    }
+    let (username, password) = (env.text("INPUT_USERNAME"), env.text("INPUT_PASSWORD"));
+    match (username, password) {
+        (Some(username), Some(password)) => {
+            let registry = env.text("INPUT_REGISTRY").unwrap_or(crate::oci::DOCKER_HUB);
+            let more = env.text("LONGSHORE_REGISTRY_AUTH").unwrap_or_default();
+            let text = format!("{registry}={username}:{}\n{more}", password.trim_end());
+            env.set("LONGSHORE_REGISTRY_AUTH", &text);
+        }
+        (Some(_), None) => {
+            return Err(UsageError::flag(
+                "input password",
+                "it is empty, and username is not",
+            ));
+        }
+        (None, Some(_)) => {
+            return Err(UsageError::flag(
+                "input username",
+                "it is empty, and password is not",
+            ));
+        }
+        (None, None) => {}
+    }
+    Ok((arguments, env))
 }
 
 /// `longshore ci`: says what was found and what a build would do.

@@ -41,6 +41,10 @@ pub(super) struct Executor {
 pub(super) enum Command {
     /// Build an image from a Dockerfile and push or write it
     Build(Box<BuildArgs>),
+    /// Save the user name and password of a registry in config.json
+    Login(LoginArgs),
+    /// Say which source a registry's credential would come from, and why not from the others
+    Auth(AuthArgs),
     /// Say which isolations this machine allows and what stands in the way of the others
     Doctor(DoctorArgs),
     /// Put back what an interrupted in-place build had set aside
@@ -303,6 +307,10 @@ pub(super) struct BuildArgs {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
     pub skip_push_permission_check: bool,
 
+    /// Where credentials come from.
+    #[command(flatten)]
+    pub credentials: CredentialArgs,
+
     /// How RUN steps are isolated
     #[arg(long, value_enum, value_name = "KIND", help_heading = "Build")]
     pub isolation: Option<IsolationFlag>,
@@ -368,6 +376,86 @@ pub(super) struct LogArgs {
     pub log_timestamp: Option<bool>,
 }
 
+/// Where credentials come from.
+#[derive(Clone, Default, Args)]
+pub(super) struct CredentialArgs {
+    /// A registry's user and password, or a file that holds USER:PASSWORD; may be repeated. A password that is typed here can
+    /// be read by every process of the machine
+    #[arg(
+        long,
+        value_name = "HOST=@FILE|HOST=USER:PASSWORD",
+        help_heading = "Credentials"
+    )]
+    pub registry_auth: Vec<String>,
+    /// The built-in sources to ask, of env, gitlab, github, harbor; may be repeated, and one that is empty
+    /// selects none [default: all]
+    #[arg(long, value_name = "NAME", help_heading = "Credentials")]
+    pub credential_helpers: Vec<String>,
+}
+
+impl std::fmt::Debug for CredentialArgs {
+    /// What was typed for a registry may be a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CredentialArgs")
+            .field("credential_helpers", &self.credential_helpers)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The flags of `longshore login`.
+#[derive(Args)]
+pub(super) struct LoginArgs {
+    /// The registry
+    #[arg(value_name = "HOST")]
+    pub registry: String,
+    /// The user name
+    #[arg(short = 'u', long, value_name = "NAME")]
+    pub username: String,
+    /// The password; every process of the machine can read it here
+    #[arg(
+        short = 'p',
+        long,
+        value_name = "PASSWORD",
+        required_unless_present = "password_stdin"
+    )]
+    pub password: Option<String>,
+    /// Read the password from standard input
+    #[arg(long, conflicts_with = "password")]
+    pub password_stdin: bool,
+}
+
+impl std::fmt::Debug for LoginArgs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoginArgs")
+            .field("registry", &self.registry)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How an answer is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum OutputFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object
+    Json,
+}
+
+/// The flags of `longshore auth`.
+#[derive(Debug, Args)]
+pub(super) struct AuthArgs {
+    /// The registry, or a repository of it
+    #[arg(value_name = "HOST[/REPOSITORY]")]
+    pub registry: String,
+    /// How the answer is printed
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub format: OutputFormat,
+    /// Where credentials come from.
+    #[command(flatten)]
+    pub credentials: CredentialArgs,
+}
+
 /// The flags of `longshore doctor`.
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
@@ -427,10 +515,6 @@ pub(super) const UNSUPPORTED: &[(&str, &str)] = &[
     (
         "push-ignore-immutable-tag-errors",
         "it is not supported yet",
-    ),
-    (
-        "credential-helpers",
-        "built-in cloud credentials are not supported yet: use config.json",
     ),
     (
         "git",

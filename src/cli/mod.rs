@@ -4,11 +4,14 @@
 //! arguments are parsed first (help needs no isolation); then the environment is carried over into memory that `/proc`
 //! does not show; then the isolation is entered, while there is one thread; only then are credentials read.
 
+mod auth;
 mod ci;
 mod diagnostic;
 mod doctor;
 mod env;
 mod flags;
+mod keychain;
+mod login;
 mod render;
 mod resolve;
 mod summary;
@@ -109,6 +112,8 @@ pub fn run(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> u8
             print_line(concat!("longshore ", env!("CARGO_PKG_VERSION")));
             0
         }
+        Parsed::Login(args) => login::login(&args, &Env::new(environment)),
+        Parsed::Auth(args) => auth::auth(&args, &Env::new(environment)),
         Parsed::Doctor(args) => doctor::doctor(&args, &Env::new(environment)),
         Parsed::Restore => doctor::restore(),
         Parsed::Ci(args) => ci::command(*args, &Env::new(environment)),
@@ -125,13 +130,11 @@ pub fn run(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> u8
 
 /// The environment as it was before it was taken out of sight; executes the program again where that is still to do.
 fn carried(arguments: &[OsString], environment: &scrub::Environment) -> Result<Env, SandboxError> {
-    match scrub::take_environment(environment)? {
-        Some(carried) => Ok(Env::new(carried)),
-        None => {
-            let Err(error) = scrub::reexec_with_clean_environment(arguments, environment);
-            Err(error)
-        }
+    if let Some(carried) = scrub::take_environment(environment)? {
+        return Ok(Env::new(carried));
     }
+    let Err(error) = scrub::reexec_with_clean_environment(arguments, environment);
+    Err(error)
 }
 
 /// Builds what the inputs of the GitHub action say.
@@ -158,6 +161,8 @@ enum Parsed {
     /// A build whose arguments are the inputs of the GitHub action.
     Action,
     Ci(Box<flags::CiCommandArgs>),
+    Login(flags::LoginArgs),
+    Auth(flags::AuthArgs),
     Doctor(flags::DoctorArgs),
     Restore,
     Version,
@@ -215,6 +220,8 @@ fn parse(arguments: &[OsString]) -> Result<Parsed, u8> {
     Ok(
         match Program::from_arg_matches(&matches).map_err(fail)?.command {
             Command::Build(args) => Parsed::Build { args, is_executor },
+            Command::Login(args) => Parsed::Login(args),
+            Command::Auth(args) => Parsed::Auth(args),
             Command::Doctor(args) => Parsed::Doctor(args),
             Command::Restore => Parsed::Restore,
             Command::Ci(args) => Parsed::Ci(args),
@@ -362,6 +369,12 @@ fn build_with(
         cancel,
         token: CancellationToken::new(),
     };
+    if keychain::has_secret_in_arguments(&args.credentials) {
+        services.events.send(build::Event::Warning {
+            message: "a password in --registry-auth can be read by every process of this machine, RUN steps included: use HOST=@FILE".to_owned(),
+            span: None,
+        });
+    }
     let code = Arc::new(AtomicU8::new(0));
     runtime.spawn(signals(
         services.cancel.clone(),

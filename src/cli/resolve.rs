@@ -6,12 +6,10 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::auth::{ConfigSource, DockerConfig, HelperOptions};
 use crate::build::{LayerOptions, Outputs, Request, SnapshotOptions};
 use crate::context::Source;
-use crate::http::{HttpConfig, Proxies, Secret};
+use crate::http::{HttpConfig, Proxies};
 use crate::oci::{Compression, Platform, Reference};
 use crate::registry::RegistryOptions;
 
@@ -25,8 +23,6 @@ const IMAGE_STATE: &str = "/longshore/state";
 pub(super) const IMAGE_MARKER: &str = "/longshore/image-marker";
 /// Where the state is for root elsewhere.
 const ROOT_STATE: &str = "/var/lib/longshore";
-/// How long a credential helper may take.
-const HELPER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the process edge knows and the engine does not look up.
 #[derive(Debug)]
@@ -82,7 +78,7 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         snapshot,
         http,
         registry,
-        keychain: Arc::new(keychain(env)?),
+        keychain: Arc::new(super::keychain::chain(&args.credentials, env)?),
         download_retries: args.image_download_retry,
         push_retries: args.push_retry,
         checks_push: !args.skip_push_permission_check,
@@ -358,34 +354,6 @@ fn http_config(env: &Env, registry: &RegistryOptions, seed: u64) -> Result<HttpC
         http.ca_files.sort();
     }
     Ok(http)
-}
-
-fn keychain(env: &Env) -> Result<DockerConfig, UsageError> {
-    let mut sources = Vec::new();
-    if let Some(content) = env.text("DOCKER_AUTH_CONFIG") {
-        sources.push(ConfigSource::inline(
-            "DOCKER_AUTH_CONFIG",
-            Secret::new(content.to_owned()),
-        ));
-    }
-    if let Some(dir) = env.os("DOCKER_CONFIG") {
-        sources.push(ConfigSource::file(Path::new(dir).join("config.json")));
-    }
-    sources.push(ConfigSource::file("/kaniko/.docker/config.json"));
-    if let Some(home) = env.os("HOME") {
-        sources.push(ConfigSource::file(
-            Path::new(home).join(".docker/config.json"),
-        ));
-    }
-    let helpers = HelperOptions {
-        path: env.os("PATH").unwrap_or_default().to_owned(),
-        env: env
-            .iter()
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect(),
-        timeout: HELPER_TIMEOUT,
-    };
-    DockerConfig::load(&sources, helpers).map_err(UsageError::Credentials)
 }
 
 #[cfg(test)]

@@ -10,8 +10,10 @@ mod support;
 
 mod adding;
 mod changes;
+mod ci;
 mod contexts;
 mod copying;
+mod credentials;
 mod mistakes;
 mod naming;
 mod outputs;
