@@ -5,6 +5,7 @@
 
 pub mod auth;
 pub mod build;
+pub mod cache;
 pub mod ci;
 pub mod cli;
 pub mod context;

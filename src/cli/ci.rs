@@ -17,7 +17,8 @@ use crate::ci::{self, Around, Ci, Defaults, Facts, Format, Found, Journal, Repor
 use super::UsageError;
 use super::env::Env;
 use super::flags::{BuildArgs, CiCommandArgs, CiFormat};
-use super::render::{Log, Renderer};
+use super::render::Renderer;
+use super::runner_log::{Log, MASK_MIN};
 
 /// How many random bytes delimiters and tokens are made of: 128 bits, which nobody guesses.
 const RANDOM_BYTES: usize = 16;
@@ -101,6 +102,7 @@ impl Platform {
             let prefix = format!("{host}=");
             if file.is_file()
                 && !args
+                    .registries
                     .registry_certificate
                     .iter()
                     .any(|text| text.starts_with(&prefix))
@@ -110,7 +112,7 @@ impl Platform {
                     "certificate",
                     Found::new(text.clone(), "CI_SERVER_TLS_CA_FILE"),
                 ));
-                args.registry_certificate.push(text);
+                args.registries.registry_certificate.push(text);
             }
         }
         for text in &args.ci.ci_output {
@@ -292,7 +294,7 @@ impl Platform {
                 masks.push(basic(username, secret));
             }
         }
-        masks.retain(|mask| mask.len() >= super::render::MASK_MIN);
+        masks.retain(|mask| mask.len() >= MASK_MIN);
         Log {
             style: self.ci.map(Ci::style).unwrap_or_default(),
             token: format!("longshore-{}", self.around.random),

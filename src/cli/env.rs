@@ -34,6 +34,14 @@ pub(super) const VARIABLES: &[(&str, &str)] = &[
         "what a CI system without variables of its own (Tekton, Argo) knows of the commit and image",
     ),
     (
+        "LONGSHORE_REGISTRY_MAP, KANIKO_REGISTRY_MAP",
+        "where to pull the images of a registry from instead, beside --registry-map",
+    ),
+    (
+        "LONGSHORE_REGISTRY_MIRROR, KANIKO_REGISTRY_MIRROR",
+        "mirrors of Docker Hub with commas between them, beside --registry-mirror",
+    ),
+    (
         "LONGSHORE_REGISTRY_AUTH",
         "registry credentials, one a line, as --registry-auth",
     ),

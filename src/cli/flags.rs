@@ -8,6 +8,9 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use super::cache::CacheArgs;
+use super::registries::RegistryArgs;
+
 /// Builds container images from Dockerfiles inside CI jobs: no daemon, no privileges.
 #[derive(Debug, Parser)]
 #[command(
@@ -266,27 +269,9 @@ pub(super) struct BuildArgs {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Output")]
     pub single_snapshot: bool,
 
-    /// Push over plain HTTP
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
-    pub insecure: bool,
-    /// Pull over plain HTTP
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
-    pub insecure_pull: bool,
-    /// A registry to speak plain HTTP with; may be repeated
-    #[arg(long, value_name = "HOST", help_heading = "Registries")]
-    pub insecure_registry: Vec<String>,
-    /// Do not verify certificates when pushing or pulling
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
-    pub skip_tls_verify: bool,
-    /// Do not verify certificates when pulling
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
-    pub skip_tls_verify_pull: bool,
-    /// A registry whose certificate is not verified; may be repeated
-    #[arg(long, value_name = "HOST", help_heading = "Registries")]
-    pub skip_tls_verify_registry: Vec<String>,
-    /// A certificate authority (PEM) to trust for one registry; may be repeated
-    #[arg(long, value_name = "HOST=FILE", help_heading = "Registries")]
-    pub registry_certificate: Vec<String>,
+    /// How registries are reached.
+    #[command(flatten)]
+    pub registries: RegistryArgs,
     /// How often a failed push is tried again as a whole [each request has its own retries]
     #[arg(
         long,
@@ -310,6 +295,10 @@ pub(super) struct BuildArgs {
     /// Where credentials come from.
     #[command(flatten)]
     pub credentials: CredentialArgs,
+
+    /// The flags of the cache.
+    #[command(flatten)]
+    pub caching: CacheArgs,
 
     /// How RUN steps are isolated
     #[arg(long, value_enum, value_name = "KIND", help_heading = "Build")]
@@ -467,50 +456,12 @@ pub(super) struct DoctorArgs {
 /// Flags of kaniko that are known and not supported, with what to do instead.
 pub(super) const UNSUPPORTED: &[(&str, &str)] = &[
     (
-        "cache",
-        "layer caching is not supported yet: remove --cache",
-    ),
-    (
-        "cache-repo",
-        "layer caching is not supported yet: remove --cache-repo",
-    ),
-    (
         "cache-dir",
-        "layer caching is not supported yet: remove --cache-dir",
-    ),
-    (
-        "cache-copy-layers",
-        "layer caching is not supported yet: remove --cache-copy-layers",
-    ),
-    (
-        "cache-run-layers",
-        "layer caching is not supported yet: remove --cache-run-layers",
-    ),
-    (
-        "cache-ttl",
-        "layer caching is not supported yet: remove --cache-ttl",
-    ),
-    (
-        "no-push-cache",
-        "layer caching is not supported yet: remove --no-push-cache",
-    ),
-    (
-        "compressed-caching",
-        "layers are streamed and never kept in memory: remove --compressed-caching",
+        "warmed base images are not supported yet: remove --cache-dir",
     ),
     (
         "reproducible",
         "it is not supported yet: remove --reproducible",
-    ),
-    ("registry-map", "registry maps are not supported yet"),
-    ("registry-mirror", "registry mirrors are not supported yet"),
-    (
-        "skip-default-registry-fallback",
-        "registry mirrors are not supported yet",
-    ),
-    (
-        "registry-client-cert",
-        "client certificates are not supported yet",
     ),
     (
         "push-ignore-immutable-tag-errors",
@@ -572,19 +523,13 @@ pub(super) fn parse_bool(text: &str) -> Option<bool> {
 }
 
 /// The value of a switch, which is true when none is typed.
-fn switch(text: &str) -> Result<bool, &'static str> {
+pub(super) fn switch(text: &str) -> Result<bool, &'static str> {
     parse_bool(text).ok_or("expected true or false")
 }
 
 /// Unsupported flags that are switches: `=false` asks for what happens anyway.
 const UNSUPPORTED_SWITCHES: &[&str] = &[
-    "cache",
-    "cache-copy-layers",
-    "cache-run-layers",
-    "no-push-cache",
-    "compressed-caching",
     "reproducible",
-    "skip-default-registry-fallback",
     "push-ignore-immutable-tag-errors",
     "use-new-run",
     "force-build-metadata",

@@ -5,6 +5,7 @@
 //! does not show; then the isolation is entered, while there is one thread; only then are credentials read.
 
 mod auth;
+mod cache;
 mod ci;
 mod diagnostic;
 mod doctor;
@@ -12,8 +13,10 @@ mod env;
 mod flags;
 mod keychain;
 mod login;
+mod registries;
 mod render;
 mod resolve;
+mod runner_log;
 mod summary;
 mod terminal;
 

@@ -1,12 +1,10 @@
 //! Events to lines on standard error.
 //!
 //! One line for each step with its time; a RUN also gets a line when it begins, since its output follows. Meaning is
-//! never only in a colour. In a CI system a RUN's output is a group that folds, and none of it can be taken for a command. A log that nobody reads any more (a closed pipe) does not stop a build.
+//! never only in a colour. A log that nobody reads any more (a closed pipe) does not stop a build.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,12 +12,13 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::build::{Direction, Event, Events, StepResult, Stream};
-use crate::ci::{Annotation, LogStyle, Neutralizer, Severity};
+use crate::ci::Severity;
 use crate::dockerfile::Span;
 use crate::oci::Digest;
 
 use super::diagnostic::SourceText;
 use super::flags::{LogFormat, Verbosity};
+use super::runner_log::{Log, PlatformState};
 use super::terminal::Stderr;
 
 /// How the log looks.
@@ -37,64 +36,31 @@ pub(super) struct Style {
     pub(super) is_terminal: bool,
 }
 
-/// What the CI system wants of the log.
-#[derive(Clone, Default)]
-pub(super) struct Log {
-    /// Groups and annotations.
-    pub(super) style: LogStyle,
-    /// What nobody can foresee, to bracket a RUN's output with.
-    pub(super) token: String,
-    /// What never stands in the log.
-    pub(super) masks: Vec<String>,
-    /// Whether the runner is told the masks. It reads them out of the log, so only where the log is certainly the runner's.
-    pub(super) tells_masks: bool,
-    /// Annotations name files relative to it.
-    pub(super) checkout: Option<PathBuf>,
-}
-
-impl std::fmt::Debug for Log {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Log")
-            .field("style", &self.style)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A secret shorter than this is not masked: it would tear other words apart.
-pub(super) const MASK_MIN: usize = 6;
-/// What stands in a secret's place.
-const MASK: &str = "***";
-/// Annotations of a kind beyond this number are lines only: GitHub shows ten of each kind a step.
-const ANNOTATIONS_MAX: usize = 9;
-
 /// Writes the log.
 #[derive(Debug)]
 pub(super) struct Renderer {
-    style: Style,
-    log: Log,
+    pub(super) style: Style,
+    pub(super) log: Log,
     started: Instant,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    source: Option<SourceText>,
+pub(super) struct State {
+    pub(super) source: Option<SourceText>,
     display: HashMap<String, String>,
     transfers: HashMap<(Direction, Digest), (u64, u64)>,
     pushed_bytes: u64,
     bar: Option<ProgressBar>,
     /// The stream whose last piece of a RUN's output ended in the middle of a line.
     mid_line: Option<Stream>,
-    /// A RUN's output that is not a whole line yet (JSON only).
-    partial: HashMap<bool, Vec<u8>>,
-    /// A RUN's output that is not a whole line yet, made harmless (CI only): standard output, then standard error.
-    neutral: [Neutralizer; 2],
-    /// Whether the runner reads no commands at the moment.
-    is_paused: bool,
-    /// The step whose group is open, and how many groups there were.
-    group: Option<String>,
-    groups: usize,
-    annotations: usize,
+    /// Output of RUNs that is not a whole line yet, by stage and stream, where lines are written as a whole: in JSON, and
+    /// while several stages are built at once.
+    partial: BTreeMap<(String, bool), Vec<u8>>,
+    /// The stages that are being built.
+    pub(super) running: BTreeSet<String>,
+    /// What only a CI system's log needs.
+    pub(super) platform: PlatformState,
 }
 
 /// How often the bar is drawn: often enough to be seen to move.
@@ -104,7 +70,7 @@ const DRAWS_A_SECOND: u8 = 10;
 const PARTIAL_MAX: usize = 64 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Level {
+pub(super) enum Level {
     Error,
     Warn,
     Info,
@@ -119,121 +85,8 @@ impl Renderer {
             started: Instant::now(),
             state: Mutex::default(),
         };
-        if renderer.log.tells_masks {
-            let state = renderer.lock();
-            for mask in &renderer.log.masks {
-                write_out(&state, renderer.log.style.mask(mask).as_bytes());
-            }
-        }
+        renderer.tell_masks();
         renderer
-    }
-
-    /// Writes what the user should know, as an annotation where there are such.
-    pub(super) fn notice(&self, message: &str) {
-        self.line(&mut self.lock(), Level::Warn, message, json!({}));
-        self.annotate(Severity::Notice, message, None);
-    }
-
-    /// Tells the CI system of something at a place in the Dockerfile, besides the line that people read.
-    pub(super) fn annotate(&self, severity: Severity, message: &str, span: Option<Span>) {
-        let mut state = self.lock();
-        self.annotate_in(&mut state, severity, message, span);
-    }
-
-    fn annotate_in(
-        &self,
-        state: &mut State,
-        severity: Severity,
-        message: &str,
-        span: Option<Span>,
-    ) {
-        if self.style.format == LogFormat::Json
-            || (severity != Severity::Error
-                && (state.annotations >= ANNOTATIONS_MAX || !self.shows(Level::Warn)))
-        {
-            return;
-        }
-        let source = state.source.as_ref();
-        let name = source.map(|source| {
-            let path = Path::new(&source.name);
-            let checkout = self.log.checkout.as_deref().unwrap_or(Path::new("/"));
-            path.strip_prefix(checkout)
-                .unwrap_or(path)
-                .display()
-                .to_string()
-        });
-        let annotation = Annotation {
-            severity,
-            file: name.as_deref().filter(|_| span.is_some()),
-            line: source.zip(span).map(|(source, span)| source.line(span)),
-            message: &self.masked(message),
-        };
-        if let Some(command) = self.log.style.annotate(&annotation) {
-            self.end_partial_line(state);
-            write_out(state, command.as_bytes());
-            state.annotations += 1;
-        }
-    }
-
-    /// The text without secrets; in a CI system's log, harmless too.
-    fn cleaned<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        if self.log.style.is_ci() {
-            Cow::Owned(self.masked(&Neutralizer::text(text)))
-        } else {
-            Cow::Borrowed(text)
-        }
-    }
-
-    fn masked(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        for mask in &self.log.masks {
-            if text.contains(mask) {
-                text = text.replace(mask, MASK);
-            }
-        }
-        text
-    }
-
-    /// A JSON value whose texts are harmless.
-    fn cleaned_value(&self, value: Value) -> Value {
-        match value {
-            Value::String(text) => Value::String(self.cleaned(&text).into_owned()),
-            Value::Array(values) => values
-                .into_iter()
-                .map(|value| self.cleaned_value(value))
-                .collect(),
-            Value::Object(map) => map
-                .into_iter()
-                .map(|(key, value)| (key, self.cleaned_value(value)))
-                .collect(),
-            other => other,
-        }
-    }
-
-    fn open_group(&self, state: &mut State, step: String, title: &str) {
-        self.close_group(state);
-        self.end_partial_line(state);
-        state.groups += 1;
-        let text = self
-            .log
-            .style
-            .open_group(&self.masked(title), state.groups, seconds_now());
-        write_out(state, text.as_bytes());
-        state.group = Some(step);
-    }
-
-    fn close_group(&self, state: &mut State) {
-        if state.group.is_some() {
-            self.end_partial_line(state);
-            state.group = None;
-            write_out(
-                state,
-                self.log
-                    .style
-                    .close_group(state.groups, seconds_now())
-                    .as_bytes(),
-            );
-        }
     }
 
     /// The Dockerfile's text, if it was read.
@@ -264,11 +117,11 @@ impl Renderer {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn shows(&self, level: Level) -> bool {
+    pub(super) fn shows(&self, level: Level) -> bool {
         match level {
             Level::Error => true,
             Level::Warn => self.style.verbosity >= Verbosity::Warn,
@@ -277,7 +130,7 @@ impl Renderer {
         }
     }
 
-    fn line(&self, state: &mut State, level: Level, message: &str, fields: Value) {
+    pub(super) fn line(&self, state: &mut State, level: Level, message: &str, fields: Value) {
         if !self.shows(level) {
             return;
         }
@@ -309,53 +162,29 @@ impl Renderer {
         }
     }
 
-    fn end_partial_line(&self, state: &mut State) {
-        if self.log.style.is_ci() && self.style.format != LogFormat::Json {
-            for at in [0, 1] {
-                let rest = state.neutral[at].finish();
-                self.untrusted(state, &rest);
-            }
-            if std::mem::take(&mut state.is_paused) {
-                write_out(state, self.log.style.resume(&self.log.token).as_bytes());
-            }
-        }
+    pub(super) fn end_partial_line(&self, state: &mut State) {
+        self.end_untrusted(state);
         if state.mid_line.take().is_some() {
             write_out(state, b"\n");
         }
-        if self.style.format == LogFormat::Json {
-            for is_error in [false, true] {
-                if let Some(rest) = state
-                    .partial
-                    .remove(&is_error)
-                    .filter(|rest| !rest.is_empty())
-                {
-                    write_out(state, self.output_line(is_error, &rest).as_bytes());
-                }
+        // Of several stages, each ends its own lines.
+        if state.running.len() <= 1 {
+            for ((stage, is_error), rest) in std::mem::take(&mut state.partial) {
+                self.output_line(state, &stage, is_error, &rest);
             }
         }
     }
 
-    /// Writes whole lines that somebody else made up.
-    fn untrusted(&self, state: &mut State, lines: &str) {
-        if lines.is_empty() {
-            return;
-        }
-        if !std::mem::replace(&mut state.is_paused, true) {
-            write_out(state, self.log.style.pause(&self.log.token).as_bytes());
-        }
-        write_out(state, self.masked(lines).as_bytes());
-    }
-
-    fn output(&self, state: &mut State, stream: Stream, bytes: &[u8]) {
+    fn output(&self, state: &mut State, stage: &str, stream: Stream, bytes: &[u8]) {
         if !self.shows(Level::Info) {
             return;
         }
-        if self.log.style.is_ci() && self.style.format != LogFormat::Json {
-            let lines = state.neutral[usize::from(stream == Stream::Stderr)].push(bytes);
-            self.untrusted(state, &lines);
+        if self.is_for_runner() {
+            self.output_for_runner(state, stage, stream, bytes);
             return;
         }
-        if self.style.format != LogFormat::Json {
+        let is_alone = state.running.len() <= 1 && state.partial.is_empty();
+        if self.style.format != LogFormat::Json && is_alone {
             // Lines of the two streams do not run into one another.
             if state.mid_line.is_some_and(|other| other != stream) {
                 write_out(state, b"\n");
@@ -364,28 +193,48 @@ impl Renderer {
             state.mid_line = (!bytes.ends_with(b"\n")).then_some(stream);
             return;
         }
-        let is_error = stream == Stream::Stderr;
-        let mut rest = state.partial.remove(&is_error).unwrap_or_default();
+        if state.mid_line.take().is_some() {
+            write_out(state, b"\n");
+        }
+        let place = (stage.to_owned(), stream == Stream::Stderr);
+        let mut rest = state.partial.remove(&place).unwrap_or_default();
         rest.extend_from_slice(bytes);
         while let Some(at) = rest.iter().position(|b| *b == b'\n') {
             let line: Vec<u8> = rest.drain(..=at).collect();
-            write_out(state, self.output_line(is_error, &line[..at]).as_bytes());
+            self.output_line(state, stage, place.1, &line[..at]);
         }
         if rest.len() > PARTIAL_MAX {
-            write_out(state, self.output_line(is_error, &rest).as_bytes());
+            self.output_line(state, stage, place.1, &rest);
             rest.clear();
         }
-        state.partial.insert(is_error, rest);
+        if !rest.is_empty() {
+            state.partial.insert(place, rest);
+        }
     }
 
-    fn output_line(&self, is_error: bool, bytes: &[u8]) -> String {
-        let stream = if is_error { "stderr" } else { "stdout" };
-        let text = String::from_utf8_lossy(bytes);
-        json_line(
-            Level::Info,
-            &self.cleaned(&text),
-            json!({ "stream": stream }),
-        )
+    /// Writes a line of a RUN's output, with the stage that it belongs to.
+    fn output_line(&self, state: &State, stage: &str, is_error: bool, bytes: &[u8]) {
+        if self.style.format == LogFormat::Json {
+            let text = String::from_utf8_lossy(bytes);
+            let line = output_line(stage, is_error, &self.cleaned(&text));
+            write_out(state, line.as_bytes());
+            return;
+        }
+        let mut line = format!("[{stage}] ").into_bytes();
+        line.extend_from_slice(bytes);
+        line.push(b'\n');
+        write_out(state, &line);
+    }
+
+    /// A stage is over: what it left of a line is written.
+    fn end_stage(&self, state: &mut State, stage: &str) {
+        for is_error in [false, true] {
+            if let Some(rest) = state.partial.remove(&(stage.to_owned(), is_error)) {
+                self.output_line(state, stage, is_error, &rest);
+            }
+        }
+        self.end_stage_for_runner(state, stage);
+        state.running.remove(stage);
     }
 
     fn transfer(
@@ -463,10 +312,13 @@ impl Events for Renderer {
                 self.line(state, Level::Info, &format!("context: {source}"), json!({"context": source}));
             }
             Event::DockerfileRead { name, text } => state.source = Some(SourceText { name, text }),
-            Event::ImageResolved { reference, digest, platform, layers } => self.line(
+            Event::ImageResolved { reference, mirror, digest, platform, layers } => self.line(
                 state,
                 Level::Info,
-                &format!("image {reference} is {digest} ({platform}, {layers} layers)"),
+                &match mirror {
+                    Some(mirror) => format!("image {reference} is {digest} ({platform}, {layers} layers), from {}", mirror.name()),
+                    None => format!("image {reference} is {digest} ({platform}, {layers} layers)"),
+                },
                 json!({"image": reference.to_string(), "digest": digest.as_str(), "platform": platform.to_string()}),
             ),
             Event::StageStarted { name, number, of, span } => {
@@ -476,6 +328,22 @@ impl Events for Renderer {
                     Level::Debug,
                     &format!("stage {name} ({number} of {of}), line {line}"),
                     json!({"stage": name, "number": number, "of": of, "line": line}),
+                );
+                if !state.running.is_empty() {
+                    // Groups are for what happens one after another.
+                    self.close_group(state);
+                }
+                state.running.insert(name);
+            }
+            Event::StageFinished { name } => self.end_stage(state, &name),
+            Event::StepCached { stage, number, of, display, digest, size } => {
+                let rest = format!(" (cached, layer {} of {})", digest.short(), bytes_text(size));
+                let text = self.step_line(state, &stage, number, of, &display, &rest);
+                self.line(
+                    state,
+                    Level::Info,
+                    &text,
+                    json!({"stage": stage, "step": number, "of": of, "cached": true, "layer": digest.as_str(), "size": size}),
                 );
             }
             Event::LayerUnpacked { digest, is_reused, took } => {
@@ -490,7 +358,7 @@ impl Events for Renderer {
             Event::StepStarted { stage, number, of, display } => {
                 if display.get(..4).is_some_and(|word| word.eq_ignore_ascii_case("RUN ")) {
                     let text = self.step_line(state, &stage, number, of, &display, "");
-                    if self.log.style.is_ci() && self.style.format != LogFormat::Json && self.shows(Level::Info) {
+                    if self.is_for_runner() && self.shows(Level::Info) && state.running.len() <= 1 {
                         self.open_group(state, format!("{stage}/{number}"), &text);
                     } else {
                         self.line(state, Level::Info, &text, json!({"stage": stage, "step": number, "of": of}));
@@ -498,11 +366,11 @@ impl Events for Renderer {
                 }
                 state.display.insert(format!("{stage}/{number}"), display);
             }
-            Event::StepOutput { stream, bytes } => self.output(state, stream, &bytes),
+            Event::StepOutput { stage, stream, bytes } => self.output(state, &stage, stream, &bytes),
             Event::StepFinished { stage, number, of, result, took } => {
                 let step = format!("{stage}/{number}");
                 let display = state.display.remove(&step).unwrap_or_default();
-                if state.group.as_ref() == Some(&step) {
+                if state.platform.is_open(&step) {
                     self.close_group(state);
                 }
                 let (made, fields) = match &result {
@@ -564,7 +432,7 @@ fn place(state: &State, span: Option<Span>) -> String {
     }
 }
 
-fn write_out(state: &State, bytes: &[u8]) {
+pub(super) fn write_out(state: &State, bytes: &[u8]) {
     let write = || {
         // A reader that went away is no reason to fail a build.
         let _ = std::io::stderr().lock().write_all(bytes);
@@ -590,9 +458,13 @@ fn json_line(level: Level, message: &str, fields: Value) -> String {
     format!("{line}\n")
 }
 
-/// Seconds since 1970, for sections.
-fn seconds_now() -> i64 {
-    jiff::Timestamp::now().as_second()
+fn output_line(stage: &str, is_error: bool, text: &str) -> String {
+    let stream = if is_error { "stderr" } else { "stdout" };
+    json_line(
+        Level::Info,
+        text,
+        json!({ "stream": stream, "stage": stage }),
+    )
 }
 
 /// A duration for people: `0.3s`, `75.0s`.

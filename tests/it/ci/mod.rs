@@ -52,7 +52,7 @@ fn scene() -> Option<Scene> {
 }
 
 fn outputs(scene: &Scene) -> HashMap<String, String> {
-    let text = fs::read_to_string(scene.out("output")).unwrap();
+    let text = fs::read_to_string(scene.out("output")).expect("the outputs");
     runner::file_command(&text).into_iter().collect()
 }
 
@@ -312,10 +312,10 @@ fn payloads() -> Vec<u8> {
                 bytes.extend(c.to_string().bytes());
                 continue;
             }
-            let kind = rest.chars().next().unwrap();
+            let kind = rest.chars().next().expect("a kind");
             rest = &rest[1..];
             let mut digits = |count: usize| {
-                let number = u32::from_str_radix(&rest[..count], 16).unwrap();
+                let number = u32::from_str_radix(&rest[..count], 16).expect("a number");
                 rest = &rest[count..];
                 number
             };
@@ -326,8 +326,13 @@ fn payloads() -> Vec<u8> {
                 't' => bytes.push(b'\t'),
                 '0' => bytes.push(0),
                 '\\' => bytes.push(b'\\'),
-                'x' => bytes.push(u8::try_from(digits(2)).unwrap()),
-                'u' => bytes.extend(char::from_u32(digits(4)).unwrap().to_string().bytes()),
+                'x' => bytes.push(u8::try_from(digits(2)).expect("a byte")),
+                'u' => bytes.extend(
+                    char::from_u32(digits(4))
+                        .expect("a character")
+                        .to_string()
+                        .bytes(),
+                ),
                 other => panic!("\\{other} in the payloads"),
             }
         }
@@ -351,7 +356,7 @@ fn hostile(prepare: impl FnOnce(Call, &Scene) -> Call) -> Option<Finished> {
 
 #[test]
 fn no_output_of_a_step_is_a_command_of_github() {
-    let Some(finished) = hostile(|call, scene| call.github(scene)) else {
+    let Some(finished) = hostile(Call::github) else {
         return;
     };
     // With the bracket, and as if there were none.
@@ -380,13 +385,13 @@ fn no_output_of_a_step_is_a_command_of_github() {
             .find(|line| line.starts_with("::stop-commands::"));
         line.unwrap().to_owned()
     };
-    let again = hostile(|call, scene| call.github(scene)).unwrap();
+    let again = hostile(Call::github).unwrap();
     assert_ne!(token(&finished), token(&again));
 }
 
 #[test]
 fn no_output_of_a_step_is_a_command_elsewhere() {
-    let Some(finished) = hostile(|call, scene| call.gitlab(scene)) else {
+    let Some(finished) = hostile(Call::gitlab) else {
         return;
     };
     let sections = runner::gitlab(&finished.stderr);
