@@ -11,6 +11,7 @@ mod error;
 mod event;
 mod fetch;
 mod layers;
+mod lint;
 mod need;
 mod publish;
 mod request;
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::dockerfile;
+use crate::dockerfile::lint::Report;
 use crate::http::Http;
 use crate::oci::{Descriptor, Digest, ImageConfig, Platform};
 use crate::plan::{self, Options, Outline, Plan, PlanWarning};
@@ -40,6 +42,7 @@ use crate::sandbox::{Cancel, Executor};
 
 pub use error::{BuildError, CopyError, CopyFailure, UserError};
 pub use event::{Direction, Event, Events, StepResult, Stream};
+pub use lint::{Known, check};
 pub use request::{LayerOptions, Outputs, Request, SnapshotOptions};
 
 use engine::Engine;
@@ -143,6 +146,12 @@ pub fn run(
             span: None,
         });
     }
+    let known = Known {
+        context: Some(&context),
+        outline: Some(&outline),
+        images: &configs,
+    };
+    report_checks(&check(&dockerfile, &text.bytes, &options, known)?, events)?;
     prepare(request, &plan, &*executor, &client, services)?;
 
     // 6. The stages.
@@ -227,6 +236,26 @@ fn outline(
             fetch::resolve(client, request, missing, &*services.events),
         )??);
     }
+}
+
+/// Tells what the checks found; ends the build if the Dockerfile asks for that.
+fn report_checks(report: &Report, events: &dyn Events) -> Result<(), BuildError> {
+    for finding in &report.findings {
+        events.send(Event::Finding(finding.clone()));
+    }
+    if !report.is_error || report.findings.is_empty() {
+        return Ok(());
+    }
+    let mut rules: Vec<&str> = report
+        .findings
+        .iter()
+        .map(|finding| finding.rule.name)
+        .collect();
+    rules.sort_unstable();
+    rules.dedup();
+    Err(BuildError::Checks {
+        rules: rules.join(", "),
+    })
 }
 
 /// What would make the build fail at its end is tried at its beginning.

@@ -4,6 +4,7 @@
 //! arguments are parsed first (help needs no isolation); then the environment is carried over into memory that `/proc`
 //! does not show; then the isolation is entered, while there is one thread; only then are credentials read.
 
+mod check;
 mod diagnostic;
 mod doctor;
 mod env;
@@ -98,6 +99,11 @@ pub fn run(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> u8
             print_line(concat!("longshore ", env!("CARGO_PKG_VERSION")));
             0
         }
+        Parsed::Check(args) => {
+            let env = Env::new(environment);
+            let has_color = std::io::stdout().is_terminal() && env.os("NO_COLOR").is_none();
+            check::check(&args, &env, has_color)
+        }
         Parsed::Doctor(args) => doctor::doctor(&args, &Env::new(environment)),
         Parsed::Restore => doctor::restore(),
         Parsed::Build { args, is_executor } => {
@@ -119,6 +125,7 @@ enum Parsed {
         args: Box<BuildArgs>,
         is_executor: bool,
     },
+    Check(Box<flags::CheckArgs>),
     Doctor(flags::DoctorArgs),
     Restore,
     Version,
@@ -176,6 +183,7 @@ fn parse(arguments: &[OsString]) -> Result<Parsed, u8> {
     Ok(
         match Program::from_arg_matches(&matches).map_err(fail)?.command {
             Command::Build(args) => Parsed::Build { args, is_executor },
+            Command::Check(args) => Parsed::Check(args),
             Command::Doctor(args) => Parsed::Doctor(args),
             Command::Restore => Parsed::Restore,
             Command::Version => Parsed::Version,

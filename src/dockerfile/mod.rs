@@ -17,6 +17,7 @@ mod flags;
 mod heredoc;
 mod instruction;
 mod lines;
+pub mod lint;
 mod pattern;
 #[cfg(test)]
 mod robustness_tests;
@@ -37,7 +38,7 @@ pub use ast::{
 pub use error::{ParseError, ParseErrors, Problem};
 pub use heredoc::Heredoc;
 pub use span::{LineIndex, Position, Span, Spanned};
-pub use suggest::nearest;
+pub use suggest::{nearest, nearest_name};
 
 use instruction::{Documents, Node};
 use lines::{Lines, Logical};

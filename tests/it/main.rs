@@ -10,6 +10,7 @@ mod support;
 
 mod adding;
 mod changes;
+mod checks;
 mod contexts;
 mod copying;
 mod mistakes;
