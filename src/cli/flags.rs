@@ -8,6 +8,9 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use super::cache::CacheArgs;
+use super::registries::RegistryArgs;
+
 /// Builds container images from Dockerfiles inside CI jobs: no daemon, no privileges.
 #[derive(Debug, Parser)]
 #[command(
@@ -43,6 +46,10 @@ pub(super) enum Command {
     Build(Box<BuildArgs>),
     /// Say what is wrong or doubtful in a Dockerfile, without building it
     Check(Box<CheckArgs>),
+    /// Save the user name and password of a registry in config.json
+    Login(LoginArgs),
+    /// Say which source a registry's credential would come from, and why not from the others
+    Auth(AuthArgs),
     /// Say which isolations this machine allows and what stands in the way of the others
     Doctor(DoctorArgs),
     /// Put back what an interrupted in-place build had set aside
@@ -211,27 +218,9 @@ pub(super) struct BuildArgs {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Output")]
     pub single_snapshot: bool,
 
-    /// Push over plain HTTP
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
-    pub insecure: bool,
-    /// Pull over plain HTTP
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
-    pub insecure_pull: bool,
-    /// A registry to speak plain HTTP with; may be repeated
-    #[arg(long, value_name = "HOST", help_heading = "Registries")]
-    pub insecure_registry: Vec<String>,
-    /// Do not verify certificates when pushing or pulling
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
-    pub skip_tls_verify: bool,
-    /// Do not verify certificates when pulling
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
-    pub skip_tls_verify_pull: bool,
-    /// A registry whose certificate is not verified; may be repeated
-    #[arg(long, value_name = "HOST", help_heading = "Registries")]
-    pub skip_tls_verify_registry: Vec<String>,
-    /// A certificate authority (PEM) to trust for one registry; may be repeated
-    #[arg(long, value_name = "HOST=FILE", help_heading = "Registries")]
-    pub registry_certificate: Vec<String>,
+    /// How registries are reached.
+    #[command(flatten)]
+    pub registries: RegistryArgs,
     /// How often a failed push is tried again as a whole [each request has its own retries]
     #[arg(
         long,
@@ -251,6 +240,14 @@ pub(super) struct BuildArgs {
     /// Do not check before the build whether the destinations accept a push
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
     pub skip_push_permission_check: bool,
+
+    /// Where credentials come from.
+    #[command(flatten)]
+    pub credentials: CredentialArgs,
+
+    /// The flags of the cache.
+    #[command(flatten)]
+    pub caching: CacheArgs,
 
     /// How RUN steps are isolated
     #[arg(long, value_enum, value_name = "KIND", help_heading = "Build")]
@@ -311,6 +308,86 @@ pub(super) struct LogArgs {
     /// Put the time before every line
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL", help_heading = "Log")]
     pub log_timestamp: Option<bool>,
+}
+
+/// Where credentials come from.
+#[derive(Clone, Default, Args)]
+pub(super) struct CredentialArgs {
+    /// A registry's user and password, or a file that holds USER:PASSWORD; may be repeated. A password that is typed here can
+    /// be read by every process of the machine
+    #[arg(
+        long,
+        value_name = "HOST=@FILE|HOST=USER:PASSWORD",
+        help_heading = "Credentials"
+    )]
+    pub registry_auth: Vec<String>,
+    /// The built-in sources to ask, of env, gitlab, github, harbor; may be repeated, and one that is empty
+    /// selects none [default: all]
+    #[arg(long, value_name = "NAME", help_heading = "Credentials")]
+    pub credential_helpers: Vec<String>,
+}
+
+impl std::fmt::Debug for CredentialArgs {
+    /// What was typed for a registry may be a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CredentialArgs")
+            .field("credential_helpers", &self.credential_helpers)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The flags of `longshore login`.
+#[derive(Args)]
+pub(super) struct LoginArgs {
+    /// The registry
+    #[arg(value_name = "HOST")]
+    pub registry: String,
+    /// The user name
+    #[arg(short = 'u', long, value_name = "NAME")]
+    pub username: String,
+    /// The password; every process of the machine can read it here
+    #[arg(
+        short = 'p',
+        long,
+        value_name = "PASSWORD",
+        required_unless_present = "password_stdin"
+    )]
+    pub password: Option<String>,
+    /// Read the password from standard input
+    #[arg(long, conflicts_with = "password")]
+    pub password_stdin: bool,
+}
+
+impl std::fmt::Debug for LoginArgs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoginArgs")
+            .field("registry", &self.registry)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How an answer is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum OutputFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object
+    Json,
+}
+
+/// The flags of `longshore auth`.
+#[derive(Debug, Args)]
+pub(super) struct AuthArgs {
+    /// The registry, or a repository of it
+    #[arg(value_name = "HOST[/REPOSITORY]")]
+    pub registry: String,
+    /// How the answer is printed
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub format: OutputFormat,
+    /// Where credentials come from.
+    #[command(flatten)]
+    pub credentials: CredentialArgs,
 }
 
 /// The flags of `longshore doctor`.
@@ -388,58 +465,16 @@ pub(super) enum CheckFormat {
 /// Flags of kaniko that are known and not supported, with what to do instead.
 pub(super) const UNSUPPORTED: &[(&str, &str)] = &[
     (
-        "cache",
-        "layer caching is not supported yet: remove --cache",
-    ),
-    (
-        "cache-repo",
-        "layer caching is not supported yet: remove --cache-repo",
-    ),
-    (
         "cache-dir",
-        "layer caching is not supported yet: remove --cache-dir",
-    ),
-    (
-        "cache-copy-layers",
-        "layer caching is not supported yet: remove --cache-copy-layers",
-    ),
-    (
-        "cache-run-layers",
-        "layer caching is not supported yet: remove --cache-run-layers",
-    ),
-    (
-        "cache-ttl",
-        "layer caching is not supported yet: remove --cache-ttl",
-    ),
-    (
-        "no-push-cache",
-        "layer caching is not supported yet: remove --no-push-cache",
-    ),
-    (
-        "compressed-caching",
-        "layers are streamed and never kept in memory: remove --compressed-caching",
+        "warmed base images are not supported yet: remove --cache-dir",
     ),
     (
         "reproducible",
         "it is not supported yet: remove --reproducible",
     ),
-    ("registry-map", "registry maps are not supported yet"),
-    ("registry-mirror", "registry mirrors are not supported yet"),
-    (
-        "skip-default-registry-fallback",
-        "registry mirrors are not supported yet",
-    ),
-    (
-        "registry-client-cert",
-        "client certificates are not supported yet",
-    ),
     (
         "push-ignore-immutable-tag-errors",
         "it is not supported yet",
-    ),
-    (
-        "credential-helpers",
-        "built-in cloud credentials are not supported yet: use config.json",
     ),
     (
         "git",
@@ -497,19 +532,13 @@ pub(super) fn parse_bool(text: &str) -> Option<bool> {
 }
 
 /// The value of a switch, which is true when none is typed.
-fn switch(text: &str) -> Result<bool, &'static str> {
+pub(super) fn switch(text: &str) -> Result<bool, &'static str> {
     parse_bool(text).ok_or("expected true or false")
 }
 
 /// Unsupported flags that are switches: `=false` asks for what happens anyway.
 const UNSUPPORTED_SWITCHES: &[&str] = &[
-    "cache",
-    "cache-copy-layers",
-    "cache-run-layers",
-    "no-push-cache",
-    "compressed-caching",
     "reproducible",
-    "skip-default-registry-fallback",
     "push-ignore-immutable-tag-errors",
     "use-new-run",
     "force-build-metadata",

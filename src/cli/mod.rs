@@ -4,11 +4,16 @@
 //! arguments are parsed first (help needs no isolation); then the environment is carried over into memory that `/proc`
 //! does not show; then the isolation is entered, while there is one thread; only then are credentials read.
 
+mod auth;
+mod cache;
 mod check;
 mod diagnostic;
 mod doctor;
 mod env;
 mod flags;
+mod keychain;
+mod login;
+mod registries;
 mod render;
 mod resolve;
 mod summary;
@@ -104,6 +109,8 @@ pub fn run(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> u8
             let has_color = std::io::stdout().is_terminal() && env.os("NO_COLOR").is_none();
             check::check(&args, &env, has_color)
         }
+        Parsed::Login(args) => login::login(&args, &Env::new(environment)),
+        Parsed::Auth(args) => auth::auth(&args, &Env::new(environment)),
         Parsed::Doctor(args) => doctor::doctor(&args, &Env::new(environment)),
         Parsed::Restore => doctor::restore(),
         Parsed::Build { args, is_executor } => {
@@ -126,6 +133,8 @@ enum Parsed {
         is_executor: bool,
     },
     Check(Box<flags::CheckArgs>),
+    Login(flags::LoginArgs),
+    Auth(flags::AuthArgs),
     Doctor(flags::DoctorArgs),
     Restore,
     Version,
@@ -184,6 +193,8 @@ fn parse(arguments: &[OsString]) -> Result<Parsed, u8> {
         match Program::from_arg_matches(&matches).map_err(fail)?.command {
             Command::Build(args) => Parsed::Build { args, is_executor },
             Command::Check(args) => Parsed::Check(args),
+            Command::Login(args) => Parsed::Login(args),
+            Command::Auth(args) => Parsed::Auth(args),
             Command::Doctor(args) => Parsed::Doctor(args),
             Command::Restore => Parsed::Restore,
             Command::Version => Parsed::Version,
@@ -310,6 +321,12 @@ fn build_with(
         cancel,
         token: CancellationToken::new(),
     };
+    if keychain::has_secret_in_arguments(&args.credentials) {
+        services.events.send(build::Event::Warning {
+            message: "a password in --registry-auth can be read by every process of this machine, RUN steps included: use HOST=@FILE".to_owned(),
+            span: None,
+        });
+    }
     let code = Arc::new(AtomicU8::new(0));
     runtime.spawn(signals(
         services.cancel.clone(),

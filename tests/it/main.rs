@@ -9,10 +9,13 @@ mod program;
 mod support;
 
 mod adding;
+mod caching;
 mod changes;
 mod checks;
 mod contexts;
 mod copying;
+mod credentials;
+mod mirrors;
 mod mistakes;
 mod naming;
 mod outputs;
