@@ -18,6 +18,7 @@ mod heredoc;
 mod instruction;
 mod lines;
 pub mod lint;
+mod mount;
 mod pattern;
 #[cfg(test)]
 mod robustness_tests;
@@ -37,6 +38,7 @@ pub use ast::{
 };
 pub use error::{ParseError, ParseErrors, Problem};
 pub use heredoc::Heredoc;
+pub use mount::{Mount, MountError, MountType, Sharing, mount_from};
 pub use span::{LineIndex, Position, Span, Spanned};
 pub use suggest::{nearest, nearest_name};
 
