@@ -14,6 +14,7 @@ mod adding;
 mod caching;
 mod changes;
 mod checks;
+mod ci;
 #[cfg(all(feature = "s3", feature = "gcs", feature = "azure"))]
 mod clouds;
 mod contexts;
