@@ -61,6 +61,8 @@ pub(super) struct Engine<'a> {
     /// Trees of images that are only copied from, with the owners that the trees cannot hold.
     pub(super) trees: Mutex<HashMap<usize, (FinishedStage, Arc<layer::Ownership>)>>,
     pub(super) blobs: Mutex<HashMap<Digest, Arc<Mutex<Blob>>>>,
+    /// Held while a layer is unpacked on top of others, so that stages with the same base unpack it once.
+    pub(super) unpacking: Mutex<HashMap<Digest, Arc<Mutex<()>>>>,
     /// Parts of the context that were copied aside for mounts.
     pub(super) copies: mount::Copies,
 }
@@ -291,6 +293,15 @@ impl Engine<'_> {
         };
         *blob = Blob::There(path.clone());
         Ok(path)
+    }
+
+    /// What is held while the layer of this chain id is unpacked.
+    pub(super) fn unpacking(&self, chain_id: &Digest) -> Arc<Mutex<()>> {
+        let mut gates = self
+            .unpacking
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(gates.entry(chain_id.clone()).or_default())
     }
 
     /// Whether a layer of a stack is the image's own; else it is out of a cache.

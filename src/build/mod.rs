@@ -328,6 +328,7 @@ impl Parts<'_> {
             users: Mutex::new(needs.users.clone()),
             trees: Mutex::new(HashMap::new()),
             blobs: Mutex::new(HashMap::new()),
+            unpacking: Mutex::default(),
             copies: mount::Copies::default(),
         };
         let mut result = engine.stages()?;

@@ -1,6 +1,6 @@
 //! The tree that a stage begins with: nothing, an image's layers, or another stage's tree.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use crate::layer::Ownership;
@@ -56,6 +56,8 @@ pub(super) fn open_layers(
             None => layer.diff_id.clone(),
             Some(below) => Digest::of(format!("{below} {}", layer.diff_id).as_bytes()),
         };
+        let gate = engine.unpacking(&chain_id);
+        let _held = gate.lock().unwrap_or_else(PoisonError::into_inner);
         let is_reused = match workspace.open_layer(chain_id.as_str())? {
             LayerSlot::Present => true,
             LayerSlot::Missing => {

@@ -30,3 +30,4 @@ mod repeating;
 mod running;
 mod settings;
 mod signals;
+mod stages;
