@@ -4,29 +4,32 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
+use crate::http::Http;
 use crate::layer;
 use crate::oci::{Descriptor, Digest};
 use crate::output::{ImageLayer, LayerSource};
-use crate::plan::{CopyFrom, Outline, Plan};
+use crate::plan::{CopyFrom, CopyStep, Outline, Plan};
 use crate::registry::{self, Client};
 use crate::rootfs::{Protected, Rootfs};
 use crate::sandbox::{Executor, FinishedStage, SandboxError, Workspace};
 
+use super::download::{Downloaded, download};
 use super::event::{Direction, Event, Events};
 use super::fetch::{Image, image_error, progress};
-use super::layers::{self, Packer};
+use super::layers::{self, Packed, Packer};
 use super::need::Needs;
 use super::sources::SourceTree;
 use super::stage::{self, Failed, StageResult};
 use super::tree::{mounted, open_image};
 use super::upload::Uploads;
-use super::{BuildError, Request, Services};
+use super::{BuildError, CopyError, Request, Services};
 
 /// What all stages of one build share.
 pub(super) struct Engine<'a> {
@@ -42,11 +45,14 @@ pub(super) struct Engine<'a> {
     pub(super) ignored: Protected,
     /// A directory for this build's blobs.
     pub(super) scratch: &'a Path,
+    pub(super) http: &'a Http,
     pub(super) client: &'a Client,
     pub(super) uploads: &'a Uploads,
     pub(super) results: Mutex<Vec<Option<StageResult>>>,
     pub(super) trees: Mutex<HashMap<usize, FinishedStage>>,
     pub(super) blobs: Mutex<HashMap<Digest, Blob>>,
+    /// How many copies had something downloaded.
+    pub(super) downloads: AtomicUsize,
     /// Owners of files of an image that its trees cannot hold.
     pub(super) owners: Mutex<HashMap<usize, Arc<layer::Ownership>>>,
 }
@@ -189,6 +195,13 @@ impl Engine<'_> {
         }
     }
 
+    /// Downloads the URLs that a copy names.
+    pub(super) fn download(&self, step: &CopyStep) -> Result<Vec<Downloaded>, CopyError> {
+        let number = self.downloads.fetch_add(1, Ordering::Relaxed);
+        let directory = self.scratch.join(format!("downloads-{number}"));
+        download(step, self.http, &directory, self.services)
+    }
+
     /// The tree of an image that is only copied from, unpacked once.
     fn image_tree(&self, image: usize) -> Result<Rootfs, BuildError> {
         let mut trees = self.trees.lock().unwrap_or_else(PoisonError::into_inner);
@@ -277,6 +290,34 @@ impl Engine<'_> {
                     Err(_) => tried += 1,
                 }
             }
+        })
+    }
+
+    /// Puts a layer that this build made onto a workspace.
+    pub(super) fn apply_blob(
+        &self,
+        packed: &Packed,
+        workspace: &dyn Workspace,
+    ) -> Result<layer::Applied, BuildError> {
+        let file = File::open(&packed.path).map_err(|source| BuildError::State {
+            action: "open",
+            path: packed.path.clone(),
+            source,
+        })?;
+        let rootfs = Rootfs::open(workspace.root())?;
+        let protected = mounted(workspace)?;
+        let (ownership, isolation) = (self.executor.ownership(), self.executor.isolation());
+        layers::apply(
+            file,
+            &rootfs,
+            &protected,
+            &packed.diff_id,
+            ownership,
+            isolation,
+        )
+        .map_err(|source| BuildError::Layer {
+            display: "a --link copy".to_owned(),
+            source: Box::new(source),
         })
     }
 

@@ -6,11 +6,14 @@
 mod add;
 mod copy;
 mod destination;
+mod download;
 mod engine;
 mod error;
 mod event;
 mod fetch;
+mod filter;
 mod layers;
+mod link;
 mod need;
 mod publish;
 mod request;
@@ -24,6 +27,7 @@ mod user;
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
 use tokio::runtime::Handle;
@@ -38,7 +42,7 @@ use crate::registry::Client;
 use crate::rootfs::{Protected, RelPath};
 use crate::sandbox::{Cancel, Executor};
 
-pub use error::{BuildError, CopyError, CopyFailure, UserError};
+pub use error::{BuildError, CopyError, CopyFailure, DownloadError, UserError};
 pub use event::{Direction, Event, Events, StepResult, Stream};
 pub use request::{LayerOptions, Outputs, Request, SnapshotOptions};
 
@@ -91,8 +95,9 @@ pub fn run(
     let scratch = executor.scratch().to_owned();
 
     // Certificates, resolver and credentials are read before the first byte of a base image is unpacked.
+    let http = Http::new(request.http.clone())?;
     let client = Client::new(
-        Http::new(request.http.clone())?,
+        http.clone(),
         Arc::clone(&request.keychain),
         request.registry.clone(),
     );
@@ -158,7 +163,7 @@ pub fn run(
         Arc::clone(&on_event),
         destinations,
     );
-    let needs = Needs::of(&plan);
+    let needs = Needs::of(&plan, request.layers.single);
     let engine = Engine {
         request,
         plan: &plan,
@@ -170,11 +175,13 @@ pub fn run(
         services,
         ignored: ignored(request)?,
         scratch: &scratch,
+        http: &http,
         client: &client,
         uploads: &uploads,
         results: Mutex::new((0..plan.stages.len()).map(|_| None).collect()),
         trees: Mutex::new(HashMap::new()),
         blobs: Mutex::new(HashMap::new()),
+        downloads: AtomicUsize::new(0),
         owners: Mutex::new(HashMap::new()),
     };
     let StageResult { config, layers, .. } = engine.stages()?;

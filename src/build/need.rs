@@ -13,12 +13,14 @@ pub(super) struct Needs {
 
 impl Needs {
     /// Works out the needs of all stages.
-    pub(super) fn of(plan: &Plan) -> Self {
+    ///
+    /// `single` is whether a stage makes one layer at its end: then even a `--link` needs the tree.
+    pub(super) fn of(plan: &Plan, single: bool) -> Self {
         let count = plan.stages.len();
         let mut tree = vec![false; count];
         let mut last_use = vec![None; count];
         for (index, stage) in plan.stages.iter().enumerate().rev() {
-            tree[index] |= changes_files(stage);
+            tree[index] |= changes_files(stage, single);
             for step in &stage.steps {
                 if let StepKind::Copy(copy) = &step.kind
                     && let CopyFrom::Stage(from) = copy.from
@@ -51,9 +53,10 @@ impl Needs {
     }
 }
 
-fn changes_files(stage: &StagePlan) -> bool {
+fn changes_files(stage: &StagePlan, single: bool) -> bool {
     stage.steps.iter().any(|step| match &step.kind {
-        StepKind::Workdir(_) | StepKind::Run(_) | StepKind::Copy(_) => true,
+        StepKind::Workdir(_) | StepKind::Run(_) => true,
+        StepKind::Copy(copy) => single || !copy.link,
         StepKind::Metadata | StepKind::Silent => false,
     })
 }

@@ -2,7 +2,7 @@
 
 use crate::dockerfile::word::WordError;
 use crate::dockerfile::{ParseErrors, Span};
-use crate::oci::{PlatformError, ReferenceError};
+use crate::oci::{DigestError, PlatformError, ReferenceError};
 
 use super::ChmodError;
 
@@ -159,6 +159,20 @@ pub enum PlanError {
         /// Where.
         span: Span,
     },
+    /// `ADD --checksum` where it does not stand for one download.
+    #[error("--checksum goes with one source, a URL or a git repository")]
+    ChecksumOfWhat {
+        /// Where.
+        span: Span,
+    },
+    /// `ADD --checksum` with something else.
+    #[error("{source}")]
+    Checksum {
+        /// What is wrong with it.
+        source: DigestError,
+        /// Where.
+        span: Span,
+    },
     /// `RUN []`.
     #[error("RUN has no command")]
     EmptyRun {
@@ -188,6 +202,8 @@ impl PlanError {
             | Self::Signal { span, .. }
             | Self::Chmod { span, .. }
             | Self::RemoteCopy { span, .. }
+            | Self::ChecksumOfWhat { span }
+            | Self::Checksum { span, .. }
             | Self::EmptyRun { span } => *span,
         }
     }
@@ -213,6 +229,9 @@ impl PlanError {
             ),
             Self::LaterStage { from, .. } => Some(format!("move stage {from} up")),
             Self::RemoteCopy { .. } => Some("use ADD".to_owned()),
+            Self::ChecksumOfWhat { .. } => {
+                Some("give every source that has a checksum an ADD of its own".to_owned())
+            }
             Self::Unsupported { .. }
             | Self::Expansion { .. }
             | Self::Reference { nearest: None, .. }
@@ -226,6 +245,7 @@ impl PlanError {
             | Self::BlankVolume { .. }
             | Self::Signal { .. }
             | Self::Chmod { .. }
+            | Self::Checksum { .. }
             | Self::EmptyRun { .. } => None,
         }
     }

@@ -16,6 +16,7 @@ mod options;
 mod outline;
 mod path;
 mod ports;
+mod remote;
 mod run;
 mod settings;
 mod signals;
@@ -31,7 +32,7 @@ pub use options::Options;
 pub use outline::{ImageUse, Outline, OutlineBase, OutlineStage, outline};
 pub use step::{
     CopyFrom, CopySource, CopyStep, Origin, Plan, RunStep, StageBase, StagePlan, Step, StepKind,
-    Unpack, WorkdirStep,
+    Unpack, UrlSource, WorkdirStep,
 };
 
 use crate::dockerfile::{Dockerfile, InstructionKind};
