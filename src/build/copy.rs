@@ -195,7 +195,22 @@ impl<'a> Copier<'a> {
         self.parents(&target)?;
         let (from, name) = self.source.rootfs.parent(&found.path)?;
         let (to, new_name) = rootfs.parent(&target)?;
-        self.entry((&from, name), (&to, new_name), &found.metadata)
+        self.entry((&from, name), (&to, new_name), &found.metadata)?;
+        self.date_parent(&target)
+    }
+
+    /// Gives the directory in which a source was put the time of the build. An earlier source of the same copy may have
+    /// given it another, which the clock's has replaced.
+    fn date_parent(&self, path: &RelPath) -> Result<(), CopyError> {
+        if let Some(parent) = path.parent()
+            && !parent.is_root()
+            && !self.destination.protected.covers(&parent)
+        {
+            self.destination
+                .rootfs
+                .set_mtime(&parent, self.destination.now)?;
+        }
+        Ok(())
     }
 
     /// Merges a directory into the destination. The destination itself is made like the directories above it, and has the
@@ -275,6 +290,7 @@ impl<'a> Copier<'a> {
         self.destination
             .rootfs
             .set_mtime(&target, self.destination.now)?;
+        self.date_parent(&target)?;
         self.copied.touched.push(target);
         Ok(())
     }

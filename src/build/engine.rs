@@ -29,7 +29,7 @@ use super::sources::SourceTree;
 use super::stage::{self, Failed, StageResult};
 use super::tree::{mounted, open_image};
 use super::upload::Uploads;
-use super::{BuildError, CopyError, Request, Services};
+use super::{BuildError, CopyError, Request, Services, mount};
 
 /// What all stages of one build share.
 pub(super) struct Engine<'a> {
@@ -55,6 +55,8 @@ pub(super) struct Engine<'a> {
     pub(super) downloads: AtomicUsize,
     /// Owners of files of an image that its trees cannot hold.
     pub(super) owners: Mutex<HashMap<usize, Arc<layer::Ownership>>>,
+    /// Parts of the context that were copied aside for mounts.
+    pub(super) copies: mount::Copies,
 }
 
 /// A layer's blob that is on the way or there.
@@ -202,8 +204,21 @@ impl Engine<'_> {
         download(step, self.http, &directory, self.services)
     }
 
+    /// Where the files are that a mount shows.
+    pub(super) fn root_of(&self, from: CopyFrom) -> Result<PathBuf, BuildError> {
+        match from {
+            CopyFrom::Context => Ok(self.context.directory().to_owned()),
+            CopyFrom::Stage(stage) => self.with_tree(stage, |tree| Ok(tree.root().to_owned())),
+            CopyFrom::Image(image) => self.image_root(image),
+        }
+    }
+
     /// The tree of an image that is only copied from, unpacked once.
     fn image_tree(&self, image: usize) -> Result<Rootfs, BuildError> {
+        Ok(Rootfs::open(&self.image_root(image)?)?)
+    }
+
+    fn image_root(&self, image: usize) -> Result<PathBuf, BuildError> {
         let mut trees = self.trees.lock().unwrap_or_else(PoisonError::into_inner);
         let tree = match trees.entry(image) {
             Entry::Occupied(tree) => tree.into_mut(),
@@ -212,7 +227,7 @@ impl Engine<'_> {
                 place.insert(open_image(self, image, &name)?.finish()?)
             }
         };
-        Ok(Rootfs::open(tree.root())?)
+        Ok(tree.root().to_owned())
     }
 
     /// Owners of files of an image that its trees cannot hold; known once it was unpacked.

@@ -69,6 +69,8 @@ pub enum Event {
     ImageResolved {
         /// As written.
         reference: Reference,
+        /// The mirror that it came from, if it was one.
+        mirror: Option<Reference>,
         /// The manifest's digest.
         digest: Digest,
         /// The platform that was chosen.

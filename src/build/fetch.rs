@@ -42,6 +42,12 @@ pub(super) async fn resolve(
                 Err(_) => tried += 1,
             }
         };
+        for failure in &resolved.passed_over {
+            events.send(Event::Warning {
+                message: format!("the next place was asked instead: {failure}"),
+                span: Some(image.span),
+            });
+        }
         let found = with_layers(image, resolved)?;
         let (wanted, got) = (&image.platform, found.resolved.config.platform());
         if (&wanted.os, &wanted.architecture) != (&got.os, &got.architecture) {
@@ -52,6 +58,7 @@ pub(super) async fn resolve(
         }
         events.send(Event::ImageResolved {
             reference: image.reference.clone(),
+            mirror: found.resolved.source.clone(),
             digest: found.resolved.digest.clone(),
             platform: found.resolved.config.platform(),
             layers: found.layers.len(),

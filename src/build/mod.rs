@@ -14,6 +14,7 @@ mod fetch;
 mod filter;
 mod layers;
 mod link;
+mod mount;
 mod need;
 mod publish;
 mod request;
@@ -44,6 +45,7 @@ use crate::sandbox::{Cancel, Executor};
 
 pub use error::{BuildError, CopyError, CopyFailure, DownloadError, UserError};
 pub use event::{Direction, Event, Events, StepResult, Stream};
+pub use mount::MountFailure;
 pub use request::{LayerOptions, Outputs, Request, SnapshotOptions};
 
 use engine::Engine;
@@ -183,6 +185,7 @@ pub fn run(
         blobs: Mutex::new(HashMap::new()),
         downloads: AtomicUsize::new(0),
         owners: Mutex::new(HashMap::new()),
+        copies: mount::Copies::default(),
     };
     let StageResult { config, layers, .. } = engine.stages()?;
     let layers = engine.with_fetched(layers);
@@ -244,12 +247,16 @@ fn prepare(
     client: &Client,
     services: &Services,
 ) -> Result<(), BuildError> {
-    let runs = plan
+    let runs: Vec<_> = plan
         .stages
         .iter()
         .flat_map(|stage| &stage.steps)
-        .find(|step| matches!(step.kind, plan::StepKind::Run(_)));
-    if let Some(step) = runs {
+        .filter_map(|step| match &step.kind {
+            plan::StepKind::Run(run) => Some((step, run)),
+            _ => None,
+        })
+        .collect();
+    if let Some((step, _)) = runs.first() {
         executor.check_run().map_err(|source| BuildError::Start {
             display: step.display.clone(),
             span: step.origin.span,
@@ -268,6 +275,9 @@ fn prepare(
                 span: None,
             });
         }
+    }
+    for (step, run) in runs {
+        mount::check(step, run, request, executor)?;
     }
     if request.outputs.pushes && request.checks_push {
         block_on(

@@ -1,6 +1,6 @@
 //! What each stage has to do: which stages need a tree, and when a tree is no longer needed.
 
-use crate::plan::{CopyFrom, Plan, StageBase, StagePlan, StepKind};
+use crate::plan::{CopyFrom, Plan, RunMount, StageBase, StagePlan, StepKind};
 
 /// What the stages of a plan need of each other.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,9 +22,7 @@ impl Needs {
         for (index, stage) in plan.stages.iter().enumerate().rev() {
             tree[index] |= changes_files(stage, single);
             for step in &stage.steps {
-                if let StepKind::Copy(copy) = &step.kind
-                    && let CopyFrom::Stage(from) = copy.from
-                {
+                for from in read_by(&step.kind) {
                     tree[from] = true;
                     last_use[from] = last_use[from].max(Some(index));
                 }
@@ -41,16 +39,29 @@ impl Needs {
 
     /// Whether the tree of `stage` is read or continued after stage `now` has begun from it.
     pub(super) fn is_used_after_branching(&self, plan: &Plan, stage: usize, now: usize) -> bool {
-        let copies_from_it = plan.stages[now].steps.iter().any(
-            |step| matches!(&step.kind, StepKind::Copy(copy) if copy.from == CopyFrom::Stage(stage)),
-        );
-        copies_from_it || self.is_used_after(stage, now)
+        let mut steps = plan.stages[now].steps.iter();
+        let reads_it = steps.any(|step| read_by(&step.kind).contains(&stage));
+        reads_it || self.is_used_after(stage, now)
     }
 
     /// Whether the tree of `stage` is read or continued by a stage after `now`.
     pub(super) fn is_used_after(&self, stage: usize, now: usize) -> bool {
         self.last_use[stage].is_some_and(|last| last > now)
     }
+}
+
+/// The stages whose files a step reads.
+fn read_by(step: &StepKind) -> Vec<usize> {
+    let froms = match step {
+        StepKind::Copy(copy) => vec![copy.from],
+        StepKind::Run(run) => run.mounts.iter().filter_map(RunMount::from).collect(),
+        StepKind::Workdir(_) | StepKind::Metadata | StepKind::Silent => Vec::new(),
+    };
+    let stage = |from| match from {
+        CopyFrom::Stage(stage) => Some(stage),
+        CopyFrom::Context | CopyFrom::Image(_) => None,
+    };
+    froms.into_iter().filter_map(stage).collect()
 }
 
 fn changes_files(stage: &StagePlan, single: bool) -> bool {

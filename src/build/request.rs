@@ -1,5 +1,6 @@
 //! What a build is asked to do: every decision made, nothing left to look up in the environment.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -7,7 +8,9 @@ use crate::auth::Keychain;
 use crate::context::Source;
 use crate::http::HttpConfig;
 use crate::oci::{Compression, Platform, Reference};
+use crate::plan::RunNetwork;
 use crate::registry::RegistryOptions;
+use crate::sandbox::{Agent, Content};
 
 /// What a build is asked to do.
 #[derive(Debug)]
@@ -52,6 +55,14 @@ pub struct Request {
     pub hosts: Option<String>,
     /// What RUN steps see as `/etc/resolv.conf`, where it can be given.
     pub resolv_conf: Option<String>,
+    /// Secrets by their ids.
+    pub secrets: BTreeMap<String, Content>,
+    /// SSH agents by their ids.
+    pub agents: BTreeMap<String, Agent>,
+    /// The network of RUN steps that name none.
+    pub network: RunNetwork,
+    /// Whether a RUN may ask for all that the builder may.
+    pub allows_insecure: bool,
     /// The time that the image carries, in seconds since 1970.
     pub created: i64,
     /// How many threads compress and scan.

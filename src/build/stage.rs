@@ -45,6 +45,13 @@ pub(super) struct Parent {
     pub(super) owners: Arc<layer::Ownership>,
 }
 
+impl Parent {
+    /// What the stage's tree consists of.
+    pub(super) fn diff_ids(&self) -> Vec<Digest> {
+        self.config.rootfs.diff_ids.clone()
+    }
+}
+
 impl StageResult {
     /// What a stage that continues this one takes over.
     pub(super) fn as_parent(&self) -> Parent {
@@ -366,8 +373,7 @@ impl Building<'_> {
     ) -> Result<Vec<RelPath>, BuildError> {
         match &step.kind {
             StepKind::Run(command) => {
-                let engine = self.engine;
-                run::run(step, command, workspace, engine.request, engine.services)?;
+                run::run(step, command, workspace, self.engine)?;
                 Ok(Vec::new())
             }
             StepKind::Copy(copy) => {

@@ -28,10 +28,39 @@ pub(super) const VARIABLES: &[(&str, &str)] = &[
         "how the log is written, as --log-format",
     ),
     (
+        "LONGSHORE_REGISTRY_MAP, KANIKO_REGISTRY_MAP",
+        "where to pull the images of a registry from instead, beside --registry-map",
+    ),
+    (
+        "LONGSHORE_REGISTRY_MIRROR, KANIKO_REGISTRY_MIRROR",
+        "mirrors of Docker Hub with commas between them, beside --registry-mirror",
+    ),
+    (
+        "LONGSHORE_REGISTRY_AUTH",
+        "registry credentials, one a line, as --registry-auth",
+    ),
+    (
+        "LONGSHORE_<HOST>_USER, LONGSHORE_<HOST>_PASSWORD, KANIKO_<HOST>_USER, KANIKO_<HOST>_PASSWORD",
+        "the credential of a registry, its host in capitals with _ for . and -",
+    ),
+    (
         "DOCKER_AUTH_CONFIG",
-        "registry credentials: the content of a config.json",
+        "registry credentials: the content of a config.json, or its absolute path",
     ),
     ("DOCKER_CONFIG", "the directory of config.json"),
+    (
+        "REGISTRY_AUTH_FILE, XDG_RUNTIME_DIR, XDG_CONFIG_HOME",
+        "podman's auth.json, or where containers/auth.json is",
+    ),
+    (
+        "CI_REGISTRY, CI_REGISTRY_USER, CI_REGISTRY_PASSWORD, CI_DEPLOY_USER, CI_DEPLOY_PASSWORD, CI_JOB_TOKEN, CI_DEPENDENCY_PROXY_SERVER, CI_DEPENDENCY_PROXY_USER, CI_DEPENDENCY_PROXY_PASSWORD",
+        "the credentials of GitLab's registry and dependency proxy",
+    ),
+    ("GITHUB_TOKEN, GITHUB_ACTOR", "the credential of ghcr.io"),
+    (
+        "HARBOR_HOST, HARBOR_USERNAME, HARBOR_PASSWORD",
+        "the credential of a Harbor registry",
+    ),
     (
         "SSL_CERT_FILE, SSL_CERT_DIR",
         "certificate authorities to trust instead of the system's",
@@ -44,6 +73,7 @@ pub(super) const VARIABLES: &[(&str, &str)] = &[
         "SOURCE_DATE_EPOCH",
         "the time that the image carries, in seconds since 1970",
     ),
+    ("SSH_AUTH_SOCK", "the SSH agent that --ssh ID forwards"),
     ("NO_COLOR", "no colours in the log"),
     (
         "PATH",
@@ -79,7 +109,12 @@ impl Env {
             .filter(|value| !value.is_empty())
     }
 
-    /// The same as text; a value that is not UTF-8 counts as not set.
+    /// The value of a variable that is set, empty or not.
+    pub(super) fn raw(&self, name: &str) -> Option<&OsStr> {
+        self.0.get(OsStr::new(name)).map(OsString::as_os_str)
+    }
+
+    /// A set and non-empty value as text; a value that is not UTF-8 counts as not set.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.os(name).and_then(OsStr::to_str)
     }

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use super::registries::RegistryArgs;
+
 /// Builds container images from Dockerfiles inside CI jobs: no daemon, no privileges.
 #[derive(Debug, Parser)]
 #[command(
@@ -41,6 +43,10 @@ pub(super) struct Executor {
 pub(super) enum Command {
     /// Build an image from a Dockerfile and push or write it
     Build(Box<BuildArgs>),
+    /// Save the user name and password of a registry in config.json
+    Login(LoginArgs),
+    /// Say which source a registry's credential would come from, and why not from the others
+    Auth(AuthArgs),
     /// Say which isolations this machine allows and what stands in the way of the others
     Doctor(DoctorArgs),
     /// Put back what an interrupted in-place build had set aside
@@ -103,6 +109,17 @@ pub(super) enum SnapshotModeFlag {
     Redo,
     /// By modification time only
     Time,
+}
+
+/// The network of RUN steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum NetworkFlag {
+    /// The builder's own
+    Default,
+    /// A loopback interface only
+    None,
+    /// The builder's own
+    Host,
 }
 
 /// The compression of new layers.
@@ -209,27 +226,9 @@ pub(super) struct BuildArgs {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Output")]
     pub single_snapshot: bool,
 
-    /// Push over plain HTTP
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
-    pub insecure: bool,
-    /// Pull over plain HTTP
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
-    pub insecure_pull: bool,
-    /// A registry to speak plain HTTP with; may be repeated
-    #[arg(long, value_name = "HOST", help_heading = "Registries")]
-    pub insecure_registry: Vec<String>,
-    /// Do not verify certificates when pushing or pulling
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
-    pub skip_tls_verify: bool,
-    /// Do not verify certificates when pulling
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
-    pub skip_tls_verify_pull: bool,
-    /// A registry whose certificate is not verified; may be repeated
-    #[arg(long, value_name = "HOST", help_heading = "Registries")]
-    pub skip_tls_verify_registry: Vec<String>,
-    /// A certificate authority (PEM) to trust for one registry; may be repeated
-    #[arg(long, value_name = "HOST=FILE", help_heading = "Registries")]
-    pub registry_certificate: Vec<String>,
+    /// How registries are reached.
+    #[command(flatten)]
+    pub registries: RegistryArgs,
     /// How often a failed push is tried again as a whole [each request has its own retries]
     #[arg(
         long,
@@ -249,6 +248,23 @@ pub(super) struct BuildArgs {
     /// Do not check before the build whether the destinations accept a push
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
     pub skip_push_permission_check: bool,
+
+    /// A secret for RUN --mount=type=secret: id=ID,src=FILE or id=ID,env=VARIABLE; may be repeated
+    #[arg(long, value_name = "SPEC", help_heading = "RUN steps")]
+    pub secret: Vec<String>,
+    /// An SSH agent for RUN --mount=type=ssh: default, ID or ID=SOCKET; may be repeated
+    #[arg(long, value_name = "ID[=SOCKET]", help_heading = "RUN steps")]
+    pub ssh: Vec<String>,
+    /// Allow RUN --security=insecure (security.insecure); network.host is always allowed
+    #[arg(long, value_name = "NAME", help_heading = "RUN steps")]
+    pub allow: Vec<String>,
+    /// The network of RUN steps that name none
+    #[arg(long, value_enum, value_name = "NETWORK", help_heading = "RUN steps")]
+    pub network: Option<NetworkFlag>,
+
+    /// Where credentials come from.
+    #[command(flatten)]
+    pub credentials: CredentialArgs,
 
     /// How RUN steps are isolated
     #[arg(long, value_enum, value_name = "KIND", help_heading = "Build")]
@@ -311,6 +327,86 @@ pub(super) struct LogArgs {
     pub log_timestamp: Option<bool>,
 }
 
+/// Where credentials come from.
+#[derive(Clone, Default, Args)]
+pub(super) struct CredentialArgs {
+    /// A registry's user and password, or a file that holds USER:PASSWORD; may be repeated. A password that is typed here can
+    /// be read by every process of the machine
+    #[arg(
+        long,
+        value_name = "HOST=@FILE|HOST=USER:PASSWORD",
+        help_heading = "Credentials"
+    )]
+    pub registry_auth: Vec<String>,
+    /// The built-in sources to ask, of env, gitlab, github, harbor; may be repeated, and one that is empty
+    /// selects none [default: all]
+    #[arg(long, value_name = "NAME", help_heading = "Credentials")]
+    pub credential_helpers: Vec<String>,
+}
+
+impl std::fmt::Debug for CredentialArgs {
+    /// What was typed for a registry may be a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CredentialArgs")
+            .field("credential_helpers", &self.credential_helpers)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The flags of `longshore login`.
+#[derive(Args)]
+pub(super) struct LoginArgs {
+    /// The registry
+    #[arg(value_name = "HOST")]
+    pub registry: String,
+    /// The user name
+    #[arg(short = 'u', long, value_name = "NAME")]
+    pub username: String,
+    /// The password; every process of the machine can read it here
+    #[arg(
+        short = 'p',
+        long,
+        value_name = "PASSWORD",
+        required_unless_present = "password_stdin"
+    )]
+    pub password: Option<String>,
+    /// Read the password from standard input
+    #[arg(long, conflicts_with = "password")]
+    pub password_stdin: bool,
+}
+
+impl std::fmt::Debug for LoginArgs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoginArgs")
+            .field("registry", &self.registry)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How an answer is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum OutputFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object
+    Json,
+}
+
+/// The flags of `longshore auth`.
+#[derive(Debug, Args)]
+pub(super) struct AuthArgs {
+    /// The registry, or a repository of it
+    #[arg(value_name = "HOST[/REPOSITORY]")]
+    pub registry: String,
+    /// How the answer is printed
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub format: OutputFormat,
+    /// Where credentials come from.
+    #[command(flatten)]
+    pub credentials: CredentialArgs,
+}
+
 /// The flags of `longshore doctor`.
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
@@ -357,23 +453,9 @@ pub(super) const UNSUPPORTED: &[(&str, &str)] = &[
         "reproducible",
         "it is not supported yet: remove --reproducible",
     ),
-    ("registry-map", "registry maps are not supported yet"),
-    ("registry-mirror", "registry mirrors are not supported yet"),
-    (
-        "skip-default-registry-fallback",
-        "registry mirrors are not supported yet",
-    ),
-    (
-        "registry-client-cert",
-        "client certificates are not supported yet",
-    ),
     (
         "push-ignore-immutable-tag-errors",
         "it is not supported yet",
-    ),
-    (
-        "credential-helpers",
-        "built-in cloud credentials are not supported yet: use config.json",
     ),
     (
         "git",
@@ -383,7 +465,6 @@ pub(super) const UNSUPPORTED: &[(&str, &str)] = &[
         "bucket",
         "bucket contexts are not supported yet: download the archive and pass tar://FILE",
     ),
-    ("secret", "RUN --mount is not supported yet"),
     ("annotation", "annotations are not supported yet"),
     (
         "image-format",
@@ -431,7 +512,7 @@ pub(super) fn parse_bool(text: &str) -> Option<bool> {
 }
 
 /// The value of a switch, which is true when none is typed.
-fn switch(text: &str) -> Result<bool, &'static str> {
+pub(super) fn switch(text: &str) -> Result<bool, &'static str> {
     parse_bool(text).ok_or("expected true or false")
 }
 
@@ -443,7 +524,6 @@ const UNSUPPORTED_SWITCHES: &[&str] = &[
     "no-push-cache",
     "compressed-caching",
     "reproducible",
-    "skip-default-registry-fallback",
     "push-ignore-immutable-tag-errors",
     "use-new-run",
     "force-build-metadata",

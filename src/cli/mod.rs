@@ -4,12 +4,17 @@
 //! arguments are parsed first (help needs no isolation); then the environment is carried over into memory that `/proc`
 //! does not show; then the isolation is entered, while there is one thread; only then are credentials read.
 
+mod auth;
 mod diagnostic;
 mod doctor;
 mod env;
 mod flags;
+mod keychain;
+mod login;
+mod registries;
 mod render;
 mod resolve;
+mod run_flags;
 mod summary;
 mod terminal;
 
@@ -98,6 +103,8 @@ pub fn run(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> u8
             print_line(concat!("longshore ", env!("CARGO_PKG_VERSION")));
             0
         }
+        Parsed::Login(args) => login::login(&args, &Env::new(environment)),
+        Parsed::Auth(args) => auth::auth(&args, &Env::new(environment)),
         Parsed::Doctor(args) => doctor::doctor(&args, &Env::new(environment)),
         Parsed::Restore => doctor::restore(),
         Parsed::Build { args, is_executor } => {
@@ -119,6 +126,8 @@ enum Parsed {
         args: Box<BuildArgs>,
         is_executor: bool,
     },
+    Login(flags::LoginArgs),
+    Auth(flags::AuthArgs),
     Doctor(flags::DoctorArgs),
     Restore,
     Version,
@@ -176,6 +185,8 @@ fn parse(arguments: &[OsString]) -> Result<Parsed, u8> {
     Ok(
         match Program::from_arg_matches(&matches).map_err(fail)?.command {
             Command::Build(args) => Parsed::Build { args, is_executor },
+            Command::Login(args) => Parsed::Login(args),
+            Command::Auth(args) => Parsed::Auth(args),
             Command::Doctor(args) => Parsed::Doctor(args),
             Command::Restore => Parsed::Restore,
             Command::Version => Parsed::Version,
@@ -302,6 +313,12 @@ fn build_with(
         cancel,
         token: CancellationToken::new(),
     };
+    if keychain::has_secret_in_arguments(&args.credentials) {
+        services.events.send(build::Event::Warning {
+            message: "a password in --registry-auth can be read by every process of this machine, RUN steps included: use HOST=@FILE".to_owned(),
+            span: None,
+        });
+    }
     let code = Arc::new(AtomicU8::new(0));
     runtime.spawn(signals(
         services.cancel.clone(),

@@ -268,10 +268,13 @@ impl Events for Renderer {
                 self.line(state, Level::Info, &format!("context: {source}"), json!({"context": source}));
             }
             Event::DockerfileRead { name, text } => state.source = Some(SourceText { name, text }),
-            Event::ImageResolved { reference, digest, platform, layers } => self.line(
+            Event::ImageResolved { reference, mirror, digest, platform, layers } => self.line(
                 state,
                 Level::Info,
-                &format!("image {reference} is {digest} ({platform}, {layers} layers)"),
+                &match mirror {
+                    Some(mirror) => format!("image {reference} is {digest} ({platform}, {layers} layers), from {}", mirror.name()),
+                    None => format!("image {reference} is {digest} ({platform}, {layers} layers)"),
+                },
                 json!({"image": reference.to_string(), "digest": digest.as_str(), "platform": platform.to_string()}),
             ),
             Event::StageStarted { name, number, of, span } => {

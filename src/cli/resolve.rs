@@ -6,18 +6,15 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::auth::{ConfigSource, DockerConfig, HelperOptions};
 use crate::build::{LayerOptions, Outputs, Request, SnapshotOptions};
 use crate::context::Source;
-use crate::http::{HttpConfig, Proxies, Secret};
 use crate::oci::{Compression, Platform, Reference};
-use crate::registry::RegistryOptions;
 
 use super::UsageError;
 use super::env::Env;
 use super::flags::{BuildArgs, CompressionFlag, SnapshotModeFlag, parse_bool};
+use super::{registries, run_flags};
 
 /// The directory of our own image in which the state is, a volume.
 const IMAGE_STATE: &str = "/longshore/state";
@@ -25,8 +22,6 @@ const IMAGE_STATE: &str = "/longshore/state";
 pub(super) const IMAGE_MARKER: &str = "/longshore/image-marker";
 /// Where the state is for root elsewhere.
 const ROOT_STATE: &str = "/var/lib/longshore";
-/// How long a credential helper may take.
-const HELPER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the process edge knows and the engine does not look up.
 #[derive(Debug)]
@@ -46,8 +41,8 @@ pub(super) struct Surroundings {
 /// Makes the request out of flags and environment.
 pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request, UsageError> {
     let env = &around.env;
-    let registry = registry_options(args)?;
-    let http = http_config(env, &registry, around.seed)?;
+    let registry = registries::options(&args.registries, env)?;
+    let http = registries::http_config(env, &registry, around.seed)?;
     let created = match env.text("SOURCE_DATE_EPOCH") {
         Some(text) => text
             .trim()
@@ -82,13 +77,17 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         snapshot,
         http,
         registry,
-        keychain: Arc::new(keychain(env)?),
+        keychain: Arc::new(super::keychain::chain(&args.credentials, env)?),
         download_retries: args.image_download_retry,
         push_retries: args.push_retry,
         checks_push: !args.skip_push_permission_check,
         state_dir: state_dir(args.state_dir.as_deref(), env)?,
         hosts: std::fs::read_to_string("/etc/hosts").ok(),
         resolv_conf: std::fs::read_to_string("/etc/resolv.conf").ok(),
+        secrets: run_flags::secrets(&args.secret, env)?,
+        agents: run_flags::agents(&args.ssh, env)?,
+        network: run_flags::network(args.network),
+        allows_insecure: run_flags::allows_insecure(&args.allow)?,
         created,
         threads: args.jobs.map_or(around.processors, NonZeroUsize::get),
     })
@@ -296,96 +295,6 @@ fn layer_options(args: &BuildArgs) -> Result<LayerOptions, UsageError> {
         level,
         single: args.single_snapshot,
     })
-}
-
-fn registry_options(args: &BuildArgs) -> Result<RegistryOptions, UsageError> {
-    let mut options = RegistryOptions {
-        insecure: args.insecure,
-        insecure_pull: args.insecure_pull,
-        insecure_registries: args.insecure_registry.iter().cloned().collect(),
-        skip_tls_verify: args.skip_tls_verify,
-        skip_tls_verify_pull: args.skip_tls_verify_pull,
-        skip_tls_verify_registries: args.skip_tls_verify_registry.iter().cloned().collect(),
-        ..RegistryOptions::default()
-    };
-    for text in &args.registry_certificate {
-        let (host, file) = pair("--registry-certificate", text)?;
-        let file = absolute(Path::new(&file));
-        if !file.is_file() {
-            return Err(UsageError::flag(
-                "--registry-certificate",
-                format_args!("{} is not a file", file.display()),
-            ));
-        }
-        options.certificates.entry(host).or_default().push(file);
-    }
-    Ok(options)
-}
-
-fn http_config(env: &Env, registry: &RegistryOptions, seed: u64) -> Result<HttpConfig, UsageError> {
-    let either = |upper: &str| {
-        env.text(&upper.to_ascii_lowercase())
-            .or_else(|| env.text(upper))
-    };
-    let proxies = Proxies::new(
-        either("HTTP_PROXY"),
-        either("HTTPS_PROXY"),
-        either("NO_PROXY"),
-    )
-    .map_err(|error| UsageError::flag("HTTP_PROXY, HTTPS_PROXY or NO_PROXY", error))?;
-    let mut http = HttpConfig {
-        proxies,
-        hosts: registry.host_tls(),
-        jitter_seed: seed,
-        ..HttpConfig::default()
-    };
-    let file = env.os("SSL_CERT_FILE").map(PathBuf::from);
-    let dirs = env
-        .os("SSL_CERT_DIR")
-        .map(|dirs| std::env::split_paths(dirs).collect::<Vec<_>>())
-        .unwrap_or_default();
-    if file.is_some() || !dirs.is_empty() {
-        http.ca_files = file.into_iter().collect();
-        for dir in dirs {
-            // As in Go, every file of the directory counts, whatever its name; a directory that is not there is empty.
-            let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-            http.ca_files.extend(
-                entries
-                    .map(|entry| entry.path())
-                    .filter(|path| path.is_file()),
-            );
-        }
-        http.ca_files.sort();
-    }
-    Ok(http)
-}
-
-fn keychain(env: &Env) -> Result<DockerConfig, UsageError> {
-    let mut sources = Vec::new();
-    if let Some(content) = env.text("DOCKER_AUTH_CONFIG") {
-        sources.push(ConfigSource::inline(
-            "DOCKER_AUTH_CONFIG",
-            Secret::new(content.to_owned()),
-        ));
-    }
-    if let Some(dir) = env.os("DOCKER_CONFIG") {
-        sources.push(ConfigSource::file(Path::new(dir).join("config.json")));
-    }
-    sources.push(ConfigSource::file("/kaniko/.docker/config.json"));
-    if let Some(home) = env.os("HOME") {
-        sources.push(ConfigSource::file(
-            Path::new(home).join(".docker/config.json"),
-        ));
-    }
-    let helpers = HelperOptions {
-        path: env.os("PATH").unwrap_or_default().to_owned(),
-        env: env
-            .iter()
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect(),
-        timeout: HELPER_TIMEOUT,
-    };
-    DockerConfig::load(&sources, helpers).map_err(UsageError::Credentials)
 }
 
 #[cfg(test)]

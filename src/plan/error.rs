@@ -1,7 +1,7 @@
 //! Why there is no plan.
 
 use crate::dockerfile::word::WordError;
-use crate::dockerfile::{ParseErrors, Span};
+use crate::dockerfile::{MountError, ParseErrors, Span};
 use crate::oci::{DigestError, PlatformError, ReferenceError};
 
 use super::ChmodError;
@@ -173,6 +173,14 @@ pub enum PlanError {
         /// Where.
         span: Span,
     },
+    /// `RUN --mount` with something else.
+    #[error("{source}")]
+    Mount {
+        /// What is wrong with it.
+        source: MountError,
+        /// Where.
+        span: Span,
+    },
     /// `RUN []`.
     #[error("RUN has no command")]
     EmptyRun {
@@ -204,6 +212,7 @@ impl PlanError {
             | Self::RemoteCopy { span, .. }
             | Self::ChecksumOfWhat { span }
             | Self::Checksum { span, .. }
+            | Self::Mount { span, .. }
             | Self::EmptyRun { span } => *span,
         }
     }
@@ -232,6 +241,7 @@ impl PlanError {
             Self::ChecksumOfWhat { .. } => {
                 Some("give every source that has a checksum an ADD of its own".to_owned())
             }
+            Self::Mount { source, .. } => source.hint(),
             Self::Unsupported { .. }
             | Self::Expansion { .. }
             | Self::Reference { nearest: None, .. }

@@ -47,9 +47,6 @@ impl State<'_> {
     }
 
     pub(super) fn add(&mut self, add: &Add, span: Span) -> Outcome {
-        if let Some(keep) = add.keep_git_dir.as_ref().filter(|keep| keep.value) {
-            return Err(self.unsupported("ADD --keep-git-dir", keep.span));
-        }
         let unpack = match add.unpack.as_ref().map(|unpack| unpack.value) {
             Some(false) => Unpack::Never,
             Some(true) => Unpack::Always,

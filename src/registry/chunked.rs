@@ -154,7 +154,7 @@ impl Chunks<'_> {
                     Some((download, at, piece)) if at + piece.len() as u64 == self.offset => {
                         (download, self.offset)
                     }
-                    _ => (self.client.download(reference, self.descriptor).await?, 0),
+                    _ => (self.client.download(reference, self.descriptor), 0),
                 };
                 let piece = read_piece(&mut download, at, self.offset, length).await?;
                 self.remote = Some((download, self.offset, piece.clone()));

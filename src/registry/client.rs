@@ -10,6 +10,7 @@ use url::Url;
 
 use super::challenge::{self, Challenge};
 use super::error::{Error, Reply};
+use super::mirror::Served;
 use super::options::{Action, RegistryOptions, dialled};
 use super::token::{Grants, Scope};
 use crate::auth::Keychain;
@@ -33,6 +34,7 @@ pub(super) struct Shared {
     pub(super) options: RegistryOptions,
     pub(super) grants: Grants,
     pub(super) transfers: Semaphore,
+    pub(super) served: Served,
     endpoints: Mutex<HashMap<(String, Action), EndpointCell>>,
 }
 
@@ -75,6 +77,7 @@ impl Client {
             options,
             grants: Grants::default(),
             transfers,
+            served: Served::default(),
             endpoints: Mutex::default(),
         };
         Self {

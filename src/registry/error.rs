@@ -131,6 +131,14 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// No mirror has it, nor has the registry itself.
+    #[error("{source}; before that: {}", earlier.join("; "))]
+    Places {
+        /// What the earlier places said.
+        earlier: Vec<String>,
+        /// What the last place said.
+        source: Box<Error>,
+    },
     /// A local file cannot be read or written.
     #[error("{}: {source}", path.display())]
     File {
@@ -149,10 +157,23 @@ fn credential_text(source: Option<&str>) -> String {
 }
 
 impl Error {
+    /// Makes one error of what each place said, the last of which counts.
+    pub(super) fn of_places(mut failures: Vec<Self>) -> Self {
+        let last = failures.pop().expect("there is a place to ask");
+        if failures.is_empty() {
+            return last;
+        }
+        Self::Places {
+            earlier: failures.iter().map(ToString::to_string).collect(),
+            source: Box::new(last),
+        }
+    }
+
     /// Gives the status of the registry's answer, if there was one.
     pub fn status(&self) -> Option<StatusCode> {
         match self {
             Self::Status { reply, .. } | Self::Unauthorized { reply, .. } => Some(reply.status),
+            Self::Places { source, .. } => source.status(),
             _ => None,
         }
     }
@@ -183,6 +204,7 @@ impl Error {
         match self {
             Self::Http { source, .. } => source.is_transient(),
             Self::Status { reply, .. } => http::is_transient(reply.status),
+            Self::Places { source, .. } => source.is_transient(),
             _ => false,
         }
     }

@@ -76,10 +76,10 @@ impl Client {
         }
         let mut session = None;
         let own = match upload.source {
-            BlobSource::Remote(reference) => Some(reference),
-            BlobSource::Bytes(_) | BlobSource::File(_) => None,
+            BlobSource::Remote(reference) => self.blob_places(reference),
+            BlobSource::Bytes(_) | BlobSource::File(_) => Vec::new(),
         };
-        let candidates = own.into_iter().chain(upload.mount_from).filter(|from| {
+        let candidates = own.iter().chain(upload.mount_from).filter(|from| {
             !upload.is_forced
                 && from.registry() == target.registry()
                 && from.repository() != target.repository()
@@ -256,16 +256,7 @@ impl Client {
                 let (client, reference, descriptor) =
                     (self.clone(), reference.clone(), descriptor.clone());
                 Body::Stream(StreamBody::new(descriptor.size, move || {
-                    use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-                    let (client, reference, descriptor) =
-                        (client.clone(), reference.clone(), descriptor.clone());
-                    let opening = async move {
-                        let download = client.download(&reference, &descriptor).await;
-                        Ok::<_, std::io::Error>(
-                            download.map_err(std::io::Error::other)?.into_stream(),
-                        )
-                    };
-                    stream::once(opening).try_flatten().boxed()
+                    client.download(&reference, &descriptor).into_stream()
                 }))
             }
         }

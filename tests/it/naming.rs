@@ -119,8 +119,6 @@ fn flags_that_are_not_supported_say_what_to_do() {
         "--cache=true",
         "--cache-repo=x",
         "--reproducible",
-        "--registry-mirror=x",
-        "--secret=id=x",
         "--git=branch=x",
         "--bucket=x",
     ] {
