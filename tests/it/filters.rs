@@ -141,7 +141,7 @@ fn a_linked_layer_is_the_same_on_any_base() {
         !onto_link
             .paths()
             .iter()
-            .any(|path| path.starts_with("usr/o/"))
+            .any(|path| path.starts_with("usr/o/p"))
     );
     assert_eq!(onto_dir.file("o/p/top.txt").text(), "top.txt");
     let file = onto_dir.file("o/p/1.txt");
