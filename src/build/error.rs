@@ -64,6 +64,33 @@ pub enum BuildError {
         #[source]
         source: Box<layer::Error>,
     },
+    /// A layer out of a cache could not be fetched: the build is done again without caches.
+    #[error("cannot get layer {digest} out of a cache")]
+    CachedFetch {
+        /// The layer, shortened.
+        digest: String,
+        /// Why.
+        #[source]
+        source: Box<registry::Error>,
+    },
+    /// A layer out of a cache could not be unpacked: the build is done again without caches.
+    #[error("cannot unpack layer {digest} out of a cache")]
+    CachedUnpack {
+        /// The layer, shortened.
+        digest: String,
+        /// Why.
+        #[source]
+        source: Box<layer::Error>,
+    },
+    /// A layer out of a cache could not be pushed: the build is done again without caches.
+    #[error("cannot push layer {digest} out of a cache")]
+    CachedPush {
+        /// The layer, shortened.
+        digest: String,
+        /// Why.
+        #[source]
+        source: Box<output::Error>,
+    },
     /// A COPY, ADD or WORKDIR failed.
     #[error(transparent)]
     Copy(CopyFailure),
@@ -375,6 +402,9 @@ impl BuildError {
             | Self::Http(_)
             | Self::Push { .. }
             | Self::Unpack { .. }
+            | Self::CachedFetch { .. }
+            | Self::CachedUnpack { .. }
+            | Self::CachedPush { .. }
             | Self::Layer { .. }
             | Self::Snapshot { .. }
             | Self::Sandbox(_)
@@ -419,6 +449,14 @@ impl BuildError {
         }
     }
 
+    /// Whether a layer out of a cache was to blame, so that the build can be done without.
+    pub(super) fn is_cache_fault(&self) -> bool {
+        matches!(
+            self,
+            Self::CachedFetch { .. } | Self::CachedUnpack { .. } | Self::CachedPush { .. }
+        )
+    }
+
     /// The exit code of the program: a failing RUN's own, else 1. Which signal called a build off, the caller knows.
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -431,8 +469,16 @@ impl BuildError {
 /// What to do about an answer of a registry.
 fn registry_hint(error: &registry::Error) -> Option<String> {
     match error {
-        registry::Error::Unauthorized { credential: None, .. } => {
-            Some("no credential was found for this registry: put one into config.json (DOCKER_CONFIG) or DOCKER_AUTH_CONFIG".to_owned())
+        registry::Error::Unauthorized { credential: None, registry, misses, .. } => {
+            let mut hint = "no credential was found for this registry".to_owned();
+            for miss in misses {
+                hint.push_str(": ");
+                hint.push_str(miss);
+            }
+            hint.push_str("; put one into config.json (DOCKER_CONFIG) or DOCKER_AUTH_CONFIG, or see what `longshore auth ");
+            hint.push_str(registry);
+            hint.push_str("` says");
+            Some(hint)
         }
         registry::Error::Unauthorized { credential: Some(source), .. } => {
             Some(format!("the credential came from {source}: check that it is valid and may do this"))

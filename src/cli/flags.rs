@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use super::cache::CacheArgs;
 use super::registries::RegistryArgs;
 
 /// Builds container images from Dockerfiles inside CI jobs: no daemon, no privileges.
@@ -266,6 +267,10 @@ pub(super) struct BuildArgs {
     #[command(flatten)]
     pub credentials: CredentialArgs,
 
+    /// The flags of the cache.
+    #[command(flatten)]
+    pub caching: CacheArgs,
+
     /// How RUN steps are isolated
     #[arg(long, value_enum, value_name = "KIND", help_heading = "Build")]
     pub isolation: Option<IsolationFlag>,
@@ -338,10 +343,37 @@ pub(super) struct CredentialArgs {
         help_heading = "Credentials"
     )]
     pub registry_auth: Vec<String>,
-    /// The built-in sources to ask, of env, gitlab, github, harbor; may be repeated, and one that is empty
+    /// The built-in sources to ask, of env, google, ecr, acr, gitlab, github, harbor; may be repeated, and one that is empty
     /// selects none [default: all]
     #[arg(long, value_name = "NAME", help_heading = "Credentials")]
     pub credential_helpers: Vec<String>,
+    /// A file with the identity token of the CI system, which is exchanged for the credential of a cloud's registry
+    #[arg(long, value_name = "FILE", help_heading = "Credentials")]
+    pub identity_token_file: Option<PathBuf>,
+    /// The AWS role to take with the identity token
+    #[arg(long, value_name = "ARN", help_heading = "Credentials")]
+    pub aws_role: Option<String>,
+    /// The Google workload identity provider to present the identity token to
+    #[arg(
+        long,
+        value_name = "projects/N/locations/global/...",
+        help_heading = "Credentials"
+    )]
+    pub google_identity_provider: Option<String>,
+    /// The Google service account to impersonate with what the provider gives
+    #[arg(
+        long,
+        value_name = "EMAIL",
+        requires = "google_identity_provider",
+        help_heading = "Credentials"
+    )]
+    pub google_service_account: Option<String>,
+    /// The Azure application to be with the identity token, or the managed identity [default: AZURE_CLIENT_ID]
+    #[arg(long, value_name = "ID", help_heading = "Credentials")]
+    pub azure_client_id: Option<String>,
+    /// The Azure tenant [default: AZURE_TENANT_ID]
+    #[arg(long, value_name = "ID", help_heading = "Credentials")]
+    pub azure_tenant_id: Option<String>,
 }
 
 impl std::fmt::Debug for CredentialArgs {
@@ -418,36 +450,8 @@ pub(super) struct DoctorArgs {
 /// Flags of kaniko that are known and not supported, with what to do instead.
 pub(super) const UNSUPPORTED: &[(&str, &str)] = &[
     (
-        "cache",
-        "layer caching is not supported yet: remove --cache",
-    ),
-    (
-        "cache-repo",
-        "layer caching is not supported yet: remove --cache-repo",
-    ),
-    (
         "cache-dir",
-        "layer caching is not supported yet: remove --cache-dir",
-    ),
-    (
-        "cache-copy-layers",
-        "layer caching is not supported yet: remove --cache-copy-layers",
-    ),
-    (
-        "cache-run-layers",
-        "layer caching is not supported yet: remove --cache-run-layers",
-    ),
-    (
-        "cache-ttl",
-        "layer caching is not supported yet: remove --cache-ttl",
-    ),
-    (
-        "no-push-cache",
-        "layer caching is not supported yet: remove --no-push-cache",
-    ),
-    (
-        "compressed-caching",
-        "layers are streamed and never kept in memory: remove --compressed-caching",
+        "warmed base images are not supported yet: remove --cache-dir",
     ),
     (
         "reproducible",
@@ -518,11 +522,6 @@ pub(super) fn switch(text: &str) -> Result<bool, &'static str> {
 
 /// Unsupported flags that are switches: `=false` asks for what happens anyway.
 const UNSUPPORTED_SWITCHES: &[&str] = &[
-    "cache",
-    "cache-copy-layers",
-    "cache-run-layers",
-    "no-push-cache",
-    "compressed-caching",
     "reproducible",
     "push-ignore-immutable-tag-errors",
     "use-new-run",

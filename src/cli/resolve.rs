@@ -12,6 +12,7 @@ use crate::context::Source;
 use crate::oci::{Compression, Platform, Reference};
 
 use super::UsageError;
+use super::cache;
 use super::env::Env;
 use super::flags::{BuildArgs, CompressionFlag, SnapshotModeFlag, parse_bool};
 use super::{registries, run_flags};
@@ -43,6 +44,13 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
     let env = &around.env;
     let registry = registries::options(&args.registries, env)?;
     let http = registries::http_config(env, &registry, around.seed)?;
+    let plain_http = &registry.insecure_registries;
+    let keychain = Arc::new(super::keychain::chain(
+        &args.credentials,
+        env,
+        &http,
+        plain_http,
+    )?);
     let created = match env.text("SOURCE_DATE_EPOCH") {
         Some(text) => text
             .trim()
@@ -77,7 +85,7 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         snapshot,
         http,
         registry,
-        keychain: Arc::new(super::keychain::chain(&args.credentials, env)?),
+        keychain,
         download_retries: args.image_download_retry,
         push_retries: args.push_retry,
         checks_push: !args.skip_push_permission_check,
@@ -89,6 +97,7 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         network: run_flags::network(args.network),
         allows_insecure: run_flags::allows_insecure(&args.allow)?,
         created,
+        cache: cache::options(args, around)?,
         threads: args.jobs.map_or(around.processors, NonZeroUsize::get),
     })
 }
@@ -120,24 +129,20 @@ pub(super) fn state_dir(flag: Option<&Path>, env: &Env) -> Result<PathBuf, Usage
 }
 
 /// A path that does not depend on the working directory any more.
-fn absolute(path: &Path) -> PathBuf {
+pub(super) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// What must stay where it is while an in-place build uses `/`: the directory that files are copied from.
+/// What must stay where it is while an in-place build uses `/`: the directory that files are copied from, and caches.
 pub(super) fn keep(args: &BuildArgs, is_executor: bool) -> Vec<PathBuf> {
+    let mut keep = cache::directories(args);
     match Source::parse(context_text(args, is_executor)) {
-        Ok(Source::Directory(path)) => {
-            let path = absolute(&path);
-            // The root itself cannot be kept; what a mistake is, is told when the context is opened.
-            if path == Path::new("/") {
-                Vec::new()
-            } else {
-                vec![path]
-            }
-        }
-        Ok(Source::Archive(_) | Source::Stdin) | Err(_) => Vec::new(),
+        Ok(Source::Directory(path)) => keep.push(absolute(&path)),
+        Ok(Source::Archive(_) | Source::Stdin) | Err(_) => {}
     }
+    // The root itself cannot be kept; what a mistake is, is told when the context is opened.
+    keep.retain(|path| path != Path::new("/"));
+    keep
 }
 
 fn context_text(args: &BuildArgs, is_executor: bool) -> &str {

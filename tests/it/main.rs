@@ -3,13 +3,18 @@
 
 mod image;
 mod machine;
+#[cfg(all(feature = "s3", feature = "gcs", feature = "azure"))]
+mod mock;
 mod program;
 #[expect(dead_code, reason = "the tests of the registry room use the rest")]
 #[path = "../support/mod.rs"]
 mod support;
 
 mod adding;
+mod caching;
 mod changes;
+#[cfg(all(feature = "s3", feature = "gcs", feature = "azure"))]
+mod clouds;
 mod contexts;
 mod copying;
 mod credentials;
