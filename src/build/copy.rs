@@ -142,7 +142,7 @@ enum PendingState {
     Made,
 }
 
-impl<'a> Copier<'a> {
+impl Copier<'_> {
     /// Copies all that a path or pattern names.
     fn path(
         &mut self,

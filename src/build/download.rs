@@ -19,7 +19,7 @@ use crate::plan::{CopySource, CopyStep, UrlSource};
 use crate::rootfs::{Leaf, RelPath, Rootfs};
 
 use super::sources::{Found, SourceTree};
-use super::{BuildError, CopyError, DownloadError, Services};
+use super::{CopyError, DownloadError, Services};
 
 /// The largest file, in bytes: more than any archive that one adds to an image, less than what a server that never ends
 /// could do to a disk.
@@ -86,7 +86,8 @@ pub(super) fn download(
     let all = futures_util::future::try_join_all(downloads);
     match super::block_on(services, all) {
         Ok(done) => done,
-        Err(BuildError::Cancelled) | Err(_) => Err(CopyError::Download {
+        // Called off: nothing else ends the wait.
+        Err(_) => Err(CopyError::Download {
             url: redacted(&urls[0].url.value),
             source: Box::new(DownloadError::Cancelled),
         }),

@@ -135,7 +135,7 @@ class Seed:
         makers = [self.copy] * 7 + [self.add] * 5 + [self.env, self.env, self.label, self.arg, self.arg, self.workdir, self.workdir, self.user, self.expose, self.volume, self.cmd,
                                                    self.entrypoint, self.shell, self.stopsignal, self.healthcheck, self.healthcheck, self.onbuild, self.maintainer]
         if stage["has_shell"]:
-            makers += [self.run] * 4
+            makers += [self.run] * 6
         for _ in range(2 + random.below(7)):
             random.pick(makers)()
 
@@ -151,7 +151,7 @@ class Seed:
     def env(self):
         self.feature("ENV")
         name = self.random.pick(["ONE", "TWO", "PATH_LIKE", "VALUE"])
-        if self.random.percent(15):
+        if self.random.percent(40):
             self.feature("ENV legacy")
             self.lines.append(f"ENV {name} {self.random.pick(['some words here', self.value()])}")
         else:
@@ -330,21 +330,21 @@ class Seed:
         self.count += 1
         new = f"/r{self.count}"
         command = random.pick([f"echo $GLOBAL-${{VALUE:-unset}} >{new}", f"mkdir -p {new}/a/b && touch {new}/a/b/c", "rm -f /first", "chmod 640 /fixture/file", "chown 7:8 /fixture/dir",
-                               f"ln -s /first {new}", f"env | grep -v ^HOSTNAME | sort >{new}", f"cp -a /fixture/dir {new}", "rm -rf /fixture/replaced", f"pwd >{new}; id -u >>{new}",
+                               f"ln -s /first {new}", f"env | grep -Ev '^(HOSTNAME|OTEL_|TRACEPARENT)' | sort >{new}", f"cp -a /fixture/dir {new}", "rm -rf /fixture/replaced", f"pwd >{new}; id -u >>{new}",
                                "mv /fixture/dir /fixture/moved", f"ln /fixture/hard1 {new}"])
         command += " || true"
-        kind = random.pick(["shell", "shell", "exec", "heredoc", "mount"])
+        kind = random.pick(["shell", "shell", "exec", "heredoc", "mount", "mount", "mount", "mount"])
         self.feature(f"RUN {kind}")
         if kind == "exec":
             self.lines.append(f'RUN ["/bin/sh", "-c", "{command}"]')
         elif kind == "heredoc":
             self.lines += ["RUN <<EOF", command, "true", "EOF"]
         elif kind == "mount":
-            mount, read = random.pick([("type=bind,target=/m", "ls -R /m/dir"), (f"type=cache,id=g{self.number},target=/c", "ls /c; echo x >/c/x"), ("type=tmpfs,target=/t", "ls /t; echo x >/t/x"),
+            mount, read = random.pick([("type=bind,target=/m", "ls -R /m/dir"), (f"type=cache,id=g{self.number},target=/c", "ls /c; echo x >/c/x"), ("type=tmpfs,target=/t", "ls /t; echo x >/t/x"), ("type=tmpfs,target=/fixture,size=1m", "ls /fixture"),
                                        ("type=bind,from=@REGISTRY@/base/busybox:1,target=/m", "ls /m/fixture/dir"), ("type=bind,source=dir,target=m", "ls m")])
             self.feature(f"RUN --mount {mount.split(',')[0]}")
             self.lines.append(f"RUN --mount={mount} {read} >{new} 2>&1 || true")
-        elif random.percent(25):
+        elif random.percent(45):
             self.feature("RUN --network")
             self.lines.append(f"RUN --network={random.pick(['none', 'default'])} {command}")
         else:
