@@ -232,9 +232,9 @@ impl Copier<'_> {
             &RelPath::root(),
             &FilterState::default(),
         )?;
-        // The root of a context is made anew by BuildKit for each build: its time is the build's.
-        let is_context = found.path.is_root() && !self.source.keeps_owner;
-        let mtime = if is_context {
+        // BuildKit makes the root of a context anew for each build, and an image or stage has none of its own: its time is
+        // the build's.
+        let mtime = if found.path.is_root() {
             self.destination.now
         } else {
             found.metadata.mtime
