@@ -472,6 +472,7 @@ mod tests {
                     CopySource::Inline { name, content } => {
                         hasher.field(name, content);
                     }
+                    CopySource::Parents { .. } | CopySource::Url(_) => return None,
                 }
             }
             hasher.optional("chmod", chmod.map(ChmodSpec::as_str));

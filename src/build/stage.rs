@@ -477,9 +477,15 @@ impl Building<'_> {
         let path =
             RelPath::parse_chrooted(step.path.as_bytes()).map_err(crate::rootfs::Error::from)?;
         let identity = user::identity(rootfs, &step.user)?;
+        // As in --chown, a number alone is the group's number, too; a RUN has group 0 then.
+        let is_number = !step.user.is_empty() && step.user.bytes().all(|b| b.is_ascii_digit());
         let owner = Owner {
             uid: identity.uid,
-            gid: identity.gid,
+            gid: if is_number {
+                identity.uid
+            } else {
+                identity.gid
+            },
         };
         let destination = self.destination(rootfs, protected, Some(owner));
         if protected.covers(&path) {

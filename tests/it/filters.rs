@@ -196,3 +196,12 @@ fn a_name_cannot_be_looked_up_for_a_linked_copy() {
         .says("\"me\"")
         .says("give numbers, or leave --link out");
 }
+
+#[test]
+fn a_workdir_of_a_numbered_user_has_that_group() {
+    let Some(scene) = Scene::new() else { return };
+    let image = scene.image("FROM scratch\nUSER 1234\nWORKDIR /a\nUSER 5:6\nWORKDIR /b\n");
+    let (a, b) = (image.file("a"), image.file("b"));
+    assert_eq!((a.uid, a.gid), (1234, 1234));
+    assert_eq!((b.uid, b.gid), (5, 6));
+}
