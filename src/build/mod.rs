@@ -40,6 +40,8 @@ use crate::sandbox::{Cancel, Executor};
 
 pub use error::{BuildError, CopyError, CopyFailure, UserError};
 pub use event::{Direction, Event, Events, StepResult, Stream};
+pub use fetch::check_push;
+pub use publish::on_event as on_output_event;
 pub use request::{LayerOptions, Outputs, Request, SnapshotOptions};
 
 use engine::Engine;
@@ -143,6 +145,7 @@ pub fn run(
             span: None,
         });
     }
+    publish::check_format(&plan, &images, request)?;
     prepare(request, &plan, &*executor, &client, services)?;
 
     // 6. The stages.
@@ -183,7 +186,7 @@ pub fn run(
 
     // 7. The outputs, after everything that was set aside for the stages is back in its place. A tag is the last write.
     executor.restore()?;
-    let image = publish::assemble(config, layers)?;
+    let image = publish::assemble(config, layers, request)?;
     block_on(services, uploads.settle())?;
     let published = block_on(
         services,

@@ -9,13 +9,16 @@ mod diagnostic;
 mod doctor;
 mod env;
 mod flags;
+mod index;
 mod keychain;
 mod login;
+mod push;
 mod registries;
 mod render;
 mod resolve;
 mod summary;
 mod terminal;
+mod transfer;
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -39,6 +42,8 @@ use resolve::Surroundings;
 
 /// More threads than this do nothing for a few transfers.
 const NETWORK_THREADS_MAX: usize = 4;
+/// What an error of the program itself is told of.
+const PROGRAM: &str = "longshore";
 /// The exit code for what was typed wrongly.
 const USAGE: u8 = 2;
 
@@ -102,6 +107,10 @@ pub fn run(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> u8
             print_line(concat!("longshore ", env!("CARGO_PKG_VERSION")));
             0
         }
+        Parsed::Push(args) => push::push(&args, &Env::new(environment)),
+        Parsed::Index(index::IndexCommand::Create(args)) => {
+            index::create(&args, &Env::new(environment))
+        }
         Parsed::Login(args) => login::login(&args, &Env::new(environment)),
         Parsed::Auth(args) => auth::auth(&args, &Env::new(environment)),
         Parsed::Doctor(args) => doctor::doctor(&args, &Env::new(environment)),
@@ -125,6 +134,8 @@ enum Parsed {
         args: Box<BuildArgs>,
         is_executor: bool,
     },
+    Push(Box<push::PushArgs>),
+    Index(index::IndexCommand),
     Login(flags::LoginArgs),
     Auth(flags::AuthArgs),
     Doctor(flags::DoctorArgs),
@@ -184,6 +195,8 @@ fn parse(arguments: &[OsString]) -> Result<Parsed, u8> {
     Ok(
         match Program::from_arg_matches(&matches).map_err(fail)?.command {
             Command::Build(args) => Parsed::Build { args, is_executor },
+            Command::Push(args) => Parsed::Push(args),
+            Command::Index(command) => Parsed::Index(command),
             Command::Login(args) => Parsed::Login(args),
             Command::Auth(args) => Parsed::Auth(args),
             Command::Doctor(args) => Parsed::Doctor(args),

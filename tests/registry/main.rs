@@ -113,6 +113,7 @@ async fn push(
     let output = Output::Registry {
         destinations: destinations.into(),
         mount_from: Vec::new(),
+        ignores_immutable: false,
     };
     publish(image, &[output], client, None).await.map(|_| ())
 }

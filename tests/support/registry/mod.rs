@@ -66,6 +66,8 @@ pub(crate) struct State {
     pub(crate) manifests: BTreeMap<(String, String), (String, Bytes)>,
     /// All requests.
     pub(crate) requests: Vec<Recorded>,
+    /// How many connections were accepted.
+    pub(crate) connections: usize,
     /// Faults to come.
     pub(crate) faults: Vec<Fault>,
     /// Answers mounts by opening an upload.
