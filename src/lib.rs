@@ -5,6 +5,7 @@
 
 pub mod auth;
 pub mod build;
+pub mod cache;
 pub mod cli;
 pub mod context;
 pub mod dockerfile;

@@ -63,6 +63,33 @@ pub enum BuildError {
         #[source]
         source: Box<layer::Error>,
     },
+    /// A layer out of a cache could not be fetched: the build is done again without caches.
+    #[error("cannot get layer {digest} out of a cache")]
+    CachedFetch {
+        /// The layer, shortened.
+        digest: String,
+        /// Why.
+        #[source]
+        source: Box<registry::Error>,
+    },
+    /// A layer out of a cache could not be unpacked: the build is done again without caches.
+    #[error("cannot unpack layer {digest} out of a cache")]
+    CachedUnpack {
+        /// The layer, shortened.
+        digest: String,
+        /// Why.
+        #[source]
+        source: Box<layer::Error>,
+    },
+    /// A layer out of a cache could not be pushed: the build is done again without caches.
+    #[error("cannot push layer {digest} out of a cache")]
+    CachedPush {
+        /// The layer, shortened.
+        digest: String,
+        /// Why.
+        #[source]
+        source: Box<output::Error>,
+    },
     /// A COPY, ADD or WORKDIR failed.
     #[error(transparent)]
     Copy(CopyFailure),
@@ -291,6 +318,9 @@ impl BuildError {
             | Self::Http(_)
             | Self::Push { .. }
             | Self::Unpack { .. }
+            | Self::CachedFetch { .. }
+            | Self::CachedUnpack { .. }
+            | Self::CachedPush { .. }
             | Self::Layer { .. }
             | Self::Snapshot { .. }
             | Self::Sandbox(_)
@@ -329,6 +359,14 @@ impl BuildError {
             } => Some("create the user in a RUN before, or use its number".to_owned()),
             _ => None,
         }
+    }
+
+    /// Whether a layer out of a cache was to blame, so that the build can be done without.
+    pub(super) fn is_cache_fault(&self) -> bool {
+        matches!(
+            self,
+            Self::CachedFetch { .. } | Self::CachedUnpack { .. } | Self::CachedPush { .. }
+        )
     }
 
     /// The exit code of the program: a failing RUN's own, else 1. Which signal called a build off, the caller knows.

@@ -89,6 +89,11 @@ pub enum Event {
         /// Where it begins in the Dockerfile.
         span: Span,
     },
+    /// A stage is over, well or not.
+    StageFinished {
+        /// Its name.
+        name: String,
+    },
     /// A base image's layer was put into the tree.
     LayerUnpacked {
         /// The layer's compressed digest.
@@ -97,6 +102,21 @@ pub enum Event {
         is_reused: bool,
         /// How long it took.
         took: Duration,
+    },
+    /// A step need not be carried out: a cache has its layer.
+    StepCached {
+        /// The stage's name.
+        stage: String,
+        /// The step's place, from 1.
+        number: usize,
+        /// How many steps the stage has.
+        of: usize,
+        /// The instruction, on one line.
+        display: String,
+        /// The layer's compressed digest.
+        digest: Digest,
+        /// The layer's compressed size in bytes.
+        size: u64,
     },
     /// A step begins.
     StepStarted {
@@ -111,6 +131,8 @@ pub enum Event {
     },
     /// A piece of a RUN's output, as it came.
     StepOutput {
+        /// The stage's name.
+        stage: String,
         /// From which stream.
         stream: Stream,
         /// The bytes.

@@ -4,17 +4,23 @@
 //! terminal. Progress leaves as [`Event`]s. There is no second engine: the binary and the tests run this one.
 
 mod add;
+mod ahead;
+mod append;
+mod caching;
+mod contents;
 mod copy;
 mod destination;
 mod engine;
 mod error;
 mod event;
 mod fetch;
+mod keys;
 mod layers;
 mod need;
 mod publish;
 mod request;
 mod run;
+mod schedule;
 mod sources;
 mod stage;
 mod timed;
@@ -29,6 +35,7 @@ use std::sync::{Arc, Mutex};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use crate::cache::Cache;
 use crate::context::Context;
 use crate::dockerfile;
 use crate::http::Http;
@@ -42,10 +49,12 @@ pub use error::{BuildError, CopyError, CopyFailure, UserError};
 pub use event::{Direction, Event, Events, StepResult, Stream};
 pub use fetch::check_push;
 pub use publish::on_event as on_output_event;
-pub use request::{LayerOptions, Outputs, Request, SnapshotOptions};
+pub use request::{CacheOptions, CachePlace, LayerOptions, Outputs, Request, SnapshotOptions};
 
+use ahead::{Faults, Hits, Look};
 use engine::Engine;
 use fetch::Image;
+use keys::Keys;
 use need::Needs;
 use stage::StageResult;
 use upload::Uploads;
@@ -146,48 +155,43 @@ pub fn run(
         });
     }
     publish::check_format(&plan, &images, request)?;
-    prepare(request, &plan, &*executor, &client, services)?;
 
-    // 6. The stages.
-    let destinations = if request.outputs.pushes {
-        &request.outputs.destinations[..]
-    } else {
-        &[]
+    // 6. What the caches have, known before anything is unpacked; then the stages, as far as they are needed. The layers go
+    // to registries and caches meanwhile, and what was made is kept also if a later step fails.
+    let keys = caching::keys(request, &plan, &images, &context);
+    let caches = caching::open(&request.cache.from, &client);
+    let hits = match &keys {
+        Some(keys) => look_ahead(request, &plan, keys, &caches, services)?,
+        None => Hits::default(),
     };
     let on_event = publish::on_event(&services.events);
     let uploads = Uploads::new(
         client.clone(),
         services.runtime.clone(),
+        Arc::clone(&services.events),
         Arc::clone(&on_event),
-        destinations,
+        request.outputs.pushed_to(),
+        caching::open(&request.cache.to, &client),
     );
-    let needs = Needs::of(&plan);
-    let engine = Engine {
+    let parts = Parts {
         request,
         plan: &plan,
         outline: &outline,
         images: &images,
-        needs: &needs,
+        keys: keys.as_ref(),
         context: &context,
         executor: &*executor,
-        services,
-        ignored: ignored(request)?,
-        scratch: &scratch,
         client: &client,
         uploads: &uploads,
-        results: Mutex::new((0..plan.stages.len()).map(|_| None).collect()),
-        trees: Mutex::new(HashMap::new()),
-        blobs: Mutex::new(HashMap::new()),
-        owners: Mutex::new(HashMap::new()),
     };
-    let StageResult { config, layers, .. } = engine.stages()?;
-    let layers = engine.with_fetched(layers);
-    drop(engine);
+    let built = parts.build(hits, services);
+    let settled = block_on(services, uploads.settle());
+    let StageResult { config, layers, .. } = built?;
+    settled?;
 
     // 7. The outputs, after everything that was set aside for the stages is back in its place. A tag is the last write.
     executor.restore()?;
     let image = publish::assemble(config, layers, request)?;
-    block_on(services, uploads.settle())?;
     let published = block_on(
         services,
         publish::publish(&image, &images, request, &client, &on_event),
@@ -232,18 +236,122 @@ fn outline(
     }
 }
 
-/// What would make the build fail at its end is tried at its beginning.
-fn prepare(
+/// What the steps of a build work with.
+struct Parts<'a> {
+    request: &'a Request,
+    plan: &'a Plan,
+    outline: &'a Outline,
+    images: &'a [Image],
+    keys: Option<&'a Keys>,
+    context: &'a Context,
+    executor: &'a dyn Executor,
+    client: &'a Client,
+    uploads: &'a Uploads,
+}
+
+impl Parts<'_> {
+    /// Builds what the target needs beyond `hits`; without them, if one of them turns out to be of no use.
+    fn build(&self, hits: Hits, services: &Services) -> Result<StageResult, BuildError> {
+        match self.attempt(&hits, services) {
+            Err(error) if error.is_cache_fault() && !hits.is_empty() => {
+                services.events.send(Event::Warning {
+                    message: format!("{error}: the build begins again without caches"),
+                    span: None,
+                });
+                self.attempt(&Hits::default(), services)
+            }
+            other => other,
+        }
+    }
+
+    fn attempt(&self, hits: &Hits, services: &Services) -> Result<StageResult, BuildError> {
+        let done = match self.keys {
+            Some(keys) => hits.done(self.plan, keys, self.request.layers.single),
+            None => vec![0; self.plan.stages.len()],
+        };
+        let needs = Needs::of(self.plan, done);
+        let is_all_done = !hits.is_empty() && !needs.tree.contains(&true);
+        prepare(self, &needs, is_all_done, services)?;
+        let services = services.for_stages()?;
+        let engine = Engine {
+            request: self.request,
+            plan: self.plan,
+            outline: self.outline,
+            images: self.images,
+            needs: &needs,
+            keys: self.keys,
+            hits,
+            is_all_done,
+            keeps_hits: self.request.cache.from != self.request.cache.to,
+            context: self.context,
+            executor: self.executor,
+            services: &services,
+            ignored: ignored(self.request)?,
+            scratch: self.executor.scratch(),
+            client: self.client,
+            uploads: self.uploads,
+            results: Mutex::new((0..self.plan.stages.len()).map(|_| None).collect()),
+            users: Mutex::new(needs.users.clone()),
+            trees: Mutex::new(HashMap::new()),
+            blobs: Mutex::new(HashMap::new()),
+        };
+        let mut result = engine.stages()?;
+        engine.secure(&result)?;
+        result.layers = engine.with_fetched(result.layers);
+        Ok(result)
+    }
+}
+
+impl Services {
+    /// The same, with switches that also turn off when one of the stages fails.
+    fn for_stages(&self) -> Result<Self, BuildError> {
+        let (token, cancel) = (self.token.child_token(), Cancel::new()?);
+        let (waits, turned_off) = (token.clone(), cancel.clone());
+        self.runtime.spawn(async move {
+            waits.cancelled().await;
+            turned_off.cancel();
+        });
+        Ok(Self {
+            cancel,
+            token,
+            ..self.clone()
+        })
+    }
+}
+
+/// Asks the caches for the layers of all steps.
+fn look_ahead(
     request: &Request,
     plan: &Plan,
-    executor: &dyn Executor,
-    client: &Client,
+    keys: &Keys,
+    caches: &[Arc<dyn Cache>],
+    services: &Services,
+) -> Result<Hits, BuildError> {
+    let look = Look {
+        plan,
+        keys,
+        caches,
+        options: &request.cache,
+        services,
+        faults: Faults::default(),
+    };
+    look.run(request.layers.single)
+}
+
+/// What would make the build fail at its end is tried at its beginning.
+fn prepare(
+    parts: &Parts<'_>,
+    needs: &Needs,
+    is_all_done: bool,
     services: &Services,
 ) -> Result<(), BuildError> {
-    let runs = plan
-        .stages
-        .iter()
-        .flat_map(|stage| &stage.steps)
+    let Parts {
+        request, executor, ..
+    } = parts;
+    let stages = parts.plan.stages.iter().enumerate();
+    let runs = stages
+        .filter(|(index, _)| needs.stage[*index])
+        .flat_map(|(index, stage)| &stage.steps[needs.done[index]..])
         .find(|step| matches!(step.kind, plan::StepKind::Run(_)));
     if let Some(step) = runs {
         executor.check_run().map_err(|source| BuildError::Start {
@@ -265,10 +373,11 @@ fn prepare(
             });
         }
     }
-    if request.outputs.pushes && request.checks_push {
+    // Where nothing is to be done, the push itself comes as early.
+    if request.outputs.pushes && request.checks_push && !is_all_done {
         block_on(
             services,
-            fetch::check_push(client, &request.outputs.destinations),
+            fetch::check_push(parts.client, &request.outputs.destinations),
         )??;
     }
     Ok(())

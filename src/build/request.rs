@@ -58,6 +58,10 @@ pub struct Request {
     pub resolv_conf: Option<String>,
     /// The time that the image carries, in seconds since 1970.
     pub created: i64,
+    /// Whether that time was asked for. If not, what comes out of a cache keeps the time when it was made.
+    pub is_created_explicit: bool,
+    /// What is remembered between builds.
+    pub cache: CacheOptions,
     /// How many threads compress and scan.
     pub threads: usize,
 }
@@ -89,6 +93,13 @@ pub struct Outputs {
     pub metadata_file: Option<PathBuf>,
 }
 
+impl Outputs {
+    /// The names that are pushed.
+    pub(super) fn pushed_to(&self) -> &[Reference] {
+        if self.pushes { &self.destinations } else { &[] }
+    }
+}
+
 /// How new layers are made.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LayerOptions {
@@ -107,4 +118,37 @@ pub struct SnapshotOptions {
     pub by_time_only: bool,
     /// Paths that never get into a layer, absolute in the image.
     pub ignored: Vec<String>,
+}
+
+/// What is remembered between builds.
+#[derive(Clone, Debug, Default)]
+pub struct CacheOptions {
+    /// Where layers are looked up, in this order.
+    pub from: Vec<CachePlace>,
+    /// Where layers are kept.
+    pub to: Vec<CachePlace>,
+    /// For how long a layer is used, in seconds; forever if absent.
+    pub ttl_secs: Option<i64>,
+    /// The time of this build, in seconds since 1970.
+    pub now: i64,
+    /// Whether layers of RUN and WORKDIR are looked up and kept.
+    pub runs: bool,
+    /// Whether layers of COPY and ADD are looked up and kept.
+    pub copies: bool,
+}
+
+/// A place that keeps layers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CachePlace {
+    /// A repository of a registry.
+    Registry(Reference),
+    /// A directory of this machine.
+    Directory(PathBuf),
+}
+
+impl CacheOptions {
+    /// Whether anything is remembered.
+    pub(super) fn is_on(&self) -> bool {
+        !self.from.is_empty() || !self.to.is_empty()
+    }
 }

@@ -14,8 +14,7 @@ const HOSTNAME: &str = "buildkitsandbox";
 
 /// Runs the command of a step and says when it is over and none of its processes is left.
 pub(super) fn run(
-    step: &Step,
-    run: &RunStep,
+    (stage, step, run): (&str, &Step, &RunStep),
     workspace: &mut dyn Workspace,
     request: &Request,
     services: &Services,
@@ -57,10 +56,12 @@ pub(super) fn run(
         source: Box::new(source),
     };
     let mut stdout = Output {
+        stage,
         stream: Stream::Stdout,
         events: &*services.events,
     };
     let mut stderr = Output {
+        stage,
         stream: Stream::Stderr,
         events: &*services.events,
     };
@@ -160,6 +161,7 @@ impl Placed {
 
 /// Hands a command's output on as events.
 struct Output<'a> {
+    stage: &'a str,
     stream: Stream,
     events: &'a dyn Events,
 }
@@ -167,6 +169,7 @@ struct Output<'a> {
 impl Write for Output<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.events.send(Event::StepOutput {
+            stage: self.stage.to_owned(),
             stream: self.stream,
             bytes: bytes.to_vec(),
         });

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use super::cache::CacheArgs;
 use super::index::IndexCommand;
 use super::push::PushArgs;
 use super::registries::RegistryArgs;
@@ -275,6 +276,10 @@ pub(super) struct BuildArgs {
     #[command(flatten)]
     pub credentials: CredentialArgs,
 
+    /// The flags of the cache.
+    #[command(flatten)]
+    pub caching: CacheArgs,
+
     /// How RUN steps are isolated
     #[arg(long, value_enum, value_name = "KIND", help_heading = "Build")]
     pub isolation: Option<IsolationFlag>,
@@ -427,36 +432,8 @@ pub(super) struct DoctorArgs {
 /// Flags of kaniko that are known and not supported, with what to do instead.
 pub(super) const UNSUPPORTED: &[(&str, &str)] = &[
     (
-        "cache",
-        "layer caching is not supported yet: remove --cache",
-    ),
-    (
-        "cache-repo",
-        "layer caching is not supported yet: remove --cache-repo",
-    ),
-    (
         "cache-dir",
-        "layer caching is not supported yet: remove --cache-dir",
-    ),
-    (
-        "cache-copy-layers",
-        "layer caching is not supported yet: remove --cache-copy-layers",
-    ),
-    (
-        "cache-run-layers",
-        "layer caching is not supported yet: remove --cache-run-layers",
-    ),
-    (
-        "cache-ttl",
-        "layer caching is not supported yet: remove --cache-ttl",
-    ),
-    (
-        "no-push-cache",
-        "layer caching is not supported yet: remove --no-push-cache",
-    ),
-    (
-        "compressed-caching",
-        "layers are streamed and never kept in memory: remove --compressed-caching",
+        "warmed base images are not supported yet: remove --cache-dir",
     ),
     (
         "reproducible",
@@ -515,11 +492,6 @@ pub(super) fn switch(text: &str) -> Result<bool, &'static str> {
 
 /// Unsupported flags that are switches: `=false` asks for what happens anyway.
 const UNSUPPORTED_SWITCHES: &[&str] = &[
-    "cache",
-    "cache-copy-layers",
-    "cache-run-layers",
-    "no-push-cache",
-    "compressed-caching",
     "reproducible",
     "use-new-run",
     "force-build-metadata",

@@ -3,7 +3,7 @@
 //! One line for each step with its time; a RUN also gets a line when it begins, since its output follows. Meaning is
 //! never only in a colour. A log that nobody reads any more (a closed pipe) does not stop a build.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -51,8 +51,11 @@ struct State {
     bar: Option<ProgressBar>,
     /// The stream whose last piece of a RUN's output ended in the middle of a line.
     mid_line: Option<Stream>,
-    /// A RUN's output that is not a whole line yet (JSON only).
-    partial: HashMap<bool, Vec<u8>>,
+    /// Output of RUNs that is not a whole line yet, by stage and stream, where lines are written as a whole: in JSON, and
+    /// while several stages are built at once.
+    partial: BTreeMap<(String, bool), Vec<u8>>,
+    /// The stages that are being built.
+    running: BTreeSet<String>,
 }
 
 /// How often the bar is drawn: often enough to be seen to move.
@@ -153,24 +156,20 @@ impl Renderer {
         if state.mid_line.take().is_some() {
             write_out(state, b"\n");
         }
-        if self.style.format == LogFormat::Json {
-            for is_error in [false, true] {
-                if let Some(rest) = state
-                    .partial
-                    .remove(&is_error)
-                    .filter(|rest| !rest.is_empty())
-                {
-                    write_out(state, output_line(is_error, &rest).as_bytes());
-                }
+        // Of several stages, each ends its own lines.
+        if state.running.len() <= 1 {
+            for ((stage, is_error), rest) in std::mem::take(&mut state.partial) {
+                self.output_line(state, &stage, is_error, &rest);
             }
         }
     }
 
-    fn output(&self, state: &mut State, stream: Stream, bytes: &[u8]) {
+    fn output(&self, state: &mut State, stage: &str, stream: Stream, bytes: &[u8]) {
         if !self.shows(Level::Info) {
             return;
         }
-        if self.style.format != LogFormat::Json {
+        let is_alone = state.running.len() <= 1 && state.partial.is_empty();
+        if self.style.format != LogFormat::Json && is_alone {
             // Lines of the two streams do not run into one another.
             if state.mid_line.is_some_and(|other| other != stream) {
                 write_out(state, b"\n");
@@ -179,18 +178,45 @@ impl Renderer {
             state.mid_line = (!bytes.ends_with(b"\n")).then_some(stream);
             return;
         }
-        let is_error = stream == Stream::Stderr;
-        let mut rest = state.partial.remove(&is_error).unwrap_or_default();
+        if state.mid_line.take().is_some() {
+            write_out(state, b"\n");
+        }
+        let place = (stage.to_owned(), stream == Stream::Stderr);
+        let mut rest = state.partial.remove(&place).unwrap_or_default();
         rest.extend_from_slice(bytes);
         while let Some(at) = rest.iter().position(|b| *b == b'\n') {
             let line: Vec<u8> = rest.drain(..=at).collect();
-            write_out(state, output_line(is_error, &line[..at]).as_bytes());
+            self.output_line(state, stage, place.1, &line[..at]);
         }
         if rest.len() > PARTIAL_MAX {
-            write_out(state, output_line(is_error, &rest).as_bytes());
+            self.output_line(state, stage, place.1, &rest);
             rest.clear();
         }
-        state.partial.insert(is_error, rest);
+        if !rest.is_empty() {
+            state.partial.insert(place, rest);
+        }
+    }
+
+    /// Writes a line of a RUN's output, with the stage that it belongs to.
+    fn output_line(&self, state: &State, stage: &str, is_error: bool, bytes: &[u8]) {
+        if self.style.format == LogFormat::Json {
+            write_out(state, output_line(stage, is_error, bytes).as_bytes());
+            return;
+        }
+        let mut line = format!("[{stage}] ").into_bytes();
+        line.extend_from_slice(bytes);
+        line.push(b'\n');
+        write_out(state, &line);
+    }
+
+    /// A stage is over: what it left of a line is written.
+    fn end_stage(&self, state: &mut State, stage: &str) {
+        for is_error in [false, true] {
+            if let Some(rest) = state.partial.remove(&(stage.to_owned(), is_error)) {
+                self.output_line(state, stage, is_error, &rest);
+            }
+        }
+        state.running.remove(stage);
     }
 
     fn transfer(
@@ -285,6 +311,18 @@ impl Events for Renderer {
                     &format!("stage {name} ({number} of {of}), line {line}"),
                     json!({"stage": name, "number": number, "of": of, "line": line}),
                 );
+                state.running.insert(name);
+            }
+            Event::StageFinished { name } => self.end_stage(state, &name),
+            Event::StepCached { stage, number, of, display, digest, size } => {
+                let rest = format!(" (cached, layer {} of {})", digest.short(), bytes_text(size));
+                let text = self.step_line(state, &stage, number, of, &display, &rest);
+                self.line(
+                    state,
+                    Level::Info,
+                    &text,
+                    json!({"stage": stage, "step": number, "of": of, "cached": true, "layer": digest.as_str(), "size": size}),
+                );
             }
             Event::LayerUnpacked { digest, is_reused, took } => {
                 let how = if is_reused { "reused".to_owned() } else { format!("unpacked in {}", seconds(took)) };
@@ -302,7 +340,7 @@ impl Events for Renderer {
                 }
                 state.display.insert(format!("{stage}/{number}"), display);
             }
-            Event::StepOutput { stream, bytes } => self.output(state, stream, &bytes),
+            Event::StepOutput { stage, stream, bytes } => self.output(state, &stage, stream, &bytes),
             Event::StepFinished { stage, number, of, result, took } => {
                 let display = state.display.remove(&format!("{stage}/{number}")).unwrap_or_default();
                 let (made, fields) = match &result {
@@ -389,12 +427,12 @@ fn json_line(level: Level, message: &str, fields: Value) -> String {
     format!("{line}\n")
 }
 
-fn output_line(is_error: bool, bytes: &[u8]) -> String {
+fn output_line(stage: &str, is_error: bool, bytes: &[u8]) -> String {
     let stream = if is_error { "stderr" } else { "stdout" };
     json_line(
         Level::Info,
         &String::from_utf8_lossy(bytes),
-        json!({ "stream": stream }),
+        json!({ "stream": stream, "stage": stage }),
     )
 }
 

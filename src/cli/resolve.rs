@@ -14,6 +14,7 @@ use crate::oci::{Compression, Platform, Reference};
 use crate::output::Format;
 
 use super::UsageError;
+use super::cache;
 use super::env::Env;
 use super::flags::{BuildArgs, CompressionFlag, FormatFlag, SnapshotModeFlag, parse_bool};
 use super::registries;
@@ -88,6 +89,8 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         hosts: std::fs::read_to_string("/etc/hosts").ok(),
         resolv_conf: std::fs::read_to_string("/etc/resolv.conf").ok(),
         created,
+        is_created_explicit: env.text("SOURCE_DATE_EPOCH").is_some(),
+        cache: cache::options(args, around)?,
         threads: args.jobs.map_or(around.processors, NonZeroUsize::get),
     })
 }
@@ -119,24 +122,20 @@ pub(super) fn state_dir(flag: Option<&Path>, env: &Env) -> Result<PathBuf, Usage
 }
 
 /// A path that does not depend on the working directory any more.
-fn absolute(path: &Path) -> PathBuf {
+pub(super) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// What must stay where it is while an in-place build uses `/`: the directory that files are copied from.
+/// What must stay where it is while an in-place build uses `/`: the directory that files are copied from, and caches.
 pub(super) fn keep(args: &BuildArgs, is_executor: bool) -> Vec<PathBuf> {
+    let mut keep = cache::directories(args);
     match Source::parse(context_text(args, is_executor)) {
-        Ok(Source::Directory(path)) => {
-            let path = absolute(&path);
-            // The root itself cannot be kept; what a mistake is, is told when the context is opened.
-            if path == Path::new("/") {
-                Vec::new()
-            } else {
-                vec![path]
-            }
-        }
-        Ok(Source::Archive(_) | Source::Stdin) | Err(_) => Vec::new(),
+        Ok(Source::Directory(path)) => keep.push(absolute(&path)),
+        Ok(Source::Archive(_) | Source::Stdin) | Err(_) => {}
     }
+    // The root itself cannot be kept; what a mistake is, is told when the context is opened.
+    keep.retain(|path| path != Path::new("/"));
+    keep
 }
 
 fn context_text(args: &BuildArgs, is_executor: bool) -> &str {

@@ -28,7 +28,11 @@ impl State<'_> {
             return Err(PlanError::EmptyRun { span });
         }
         let mut environment = self.environment.clone();
+        let mut undeclared = Vec::new();
         for (name, value) in environment::proxies(self.scope.options) {
+            if environment.get(&name).is_none() {
+                undeclared.push(name.clone());
+            }
             environment.set(&name, &value);
         }
         let history = self.run_history(&argv);
@@ -36,6 +40,7 @@ impl State<'_> {
             argv,
             program,
             env: environment.into_pairs(),
+            undeclared,
             workdir: path::clean(self.current_dir()),
             user: self.config.config.user.clone(),
             shell_form,

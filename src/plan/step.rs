@@ -103,6 +103,9 @@ pub struct RunStep {
     pub program: Option<(String, String)>,
     /// The environment: the image's ENV, the ARGs in scope, proxies; each name once.
     pub env: Vec<(String, String)>,
+    /// Names in `env` that the Dockerfile and its images do not know: proxies of the machine, which change nothing of
+    /// what the command is to make.
+    pub undeclared: Vec<String>,
     /// The working directory: absolute and clean.
     pub workdir: String,
     /// USER at this point, verbatim; empty for root.

@@ -1,6 +1,6 @@
 //! One call to a registry: where it is, who we are to it, and how often to try.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::auth::Keychain;
 use crate::http::{
     self, Http, Method, Origin, Request, Response, StatusCode, header, is_transient, retry_after,
 };
-use crate::oci::Reference;
+use crate::oci::{Digest, Reference};
 
 /// How long a registry that may be without TLS has to answer a TLS greeting before it is taken to be without.
 const TLS_PROBE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,6 +34,8 @@ pub(super) struct Shared {
     pub(super) options: RegistryOptions,
     pub(super) grants: Grants,
     pub(super) transfers: Semaphore,
+    /// Blobs that repositories are known to have.
+    pub(super) known_blobs: Mutex<HashSet<(String, Digest)>>,
     pub(super) served: Served,
     endpoints: Mutex<HashMap<(String, Action), EndpointCell>>,
 }
@@ -77,6 +79,7 @@ impl Client {
             options,
             grants: Grants::default(),
             transfers,
+            known_blobs: Mutex::default(),
             served: Served::default(),
             endpoints: Mutex::default(),
         };

@@ -1,6 +1,7 @@
 //! Writing: blobs, mounts, manifests.
 
 use std::path::PathBuf;
+use std::sync::PoisonError;
 
 use bytes::Bytes;
 use url::Url;
@@ -77,21 +78,66 @@ impl Client {
         let BlobUpload {
             target, descriptor, ..
         } = upload;
-        let _permit = self.transfer().await;
-        if !upload.is_forced && self.has_blob(target, descriptor).await? {
+        if !upload.is_forced && self.is_known(target, &descriptor.digest) {
             return Ok(BlobPush::Existed);
         }
+        let pushed = self.push_unknown_blob(upload).await?;
+        self.remember_blob(target, &descriptor.digest);
+        Ok(pushed)
+    }
+
+    /// Notes that a repository has a blob, so that it is not asked again.
+    pub fn remember_blob(&self, target: &Reference, digest: &Digest) {
+        let mut known = self
+            .shared
+            .known_blobs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        known.insert((target.name(), digest.clone()));
+    }
+
+    fn is_known(&self, target: &Reference, digest: &Digest) -> bool {
+        let known = self
+            .shared
+            .known_blobs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        known.contains(&(target.name(), digest.clone()))
+    }
+
+    async fn push_unknown_blob(&self, upload: &BlobUpload<'_>) -> Result<BlobPush, Error> {
+        let BlobUpload {
+            target, descriptor, ..
+        } = upload;
+        let _permit = self.transfer().await;
         let mut session = None;
         let own = match upload.source {
             BlobSource::Remote(reference) => self.blob_places(reference),
             BlobSource::Bytes(_) | BlobSource::File(_) | BlobSource::Part { .. } => Vec::new(),
         };
-        let candidates = own.iter().chain(upload.mount_from).filter(|from| {
+        let can_mount = |from: &&Reference| {
             !upload.is_forced
                 && from.registry() == target.registry()
                 && from.repository() != target.repository()
-        });
-        for from in candidates {
+        };
+        // A mount from where the blob surely is takes one request, whether it is here already or not.
+        for from in own.iter().filter(can_mount) {
+            match self.mount(target, from, &descriptor.digest).await? {
+                Mount::Done => return Ok(BlobPush::Mounted),
+                Mount::Session(location) => {
+                    self.cancel_if_some(target, session.replace(location)).await;
+                }
+                Mount::Refused => {}
+            }
+        }
+        if !upload.is_forced && self.has_blob(target, descriptor).await? {
+            self.cancel_if_some(target, session).await;
+            return Ok(BlobPush::Existed);
+        }
+        for from in upload.mount_from.iter().filter(can_mount) {
+            if own.contains(from) {
+                continue;
+            }
             match self.mount(target, from, &descriptor.digest).await? {
                 Mount::Done => return Ok(BlobPush::Mounted),
                 Mount::Session(location) => {

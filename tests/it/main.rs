@@ -9,6 +9,7 @@ mod program;
 mod support;
 
 mod adding;
+mod caching;
 mod changes;
 mod contexts;
 mod copying;

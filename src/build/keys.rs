@@ -1,0 +1,272 @@
+//! What each step's layer is remembered under: the keys of a whole plan, known before anything is unpacked.
+//!
+//! A key takes in everything that can alter the layer, and nothing that cannot. Left out are, as in `BuildKit`: times, of files
+//! and of the build (the layer that is found has those of the build that made it); proxies that nothing declares; what
+//! `/etc/hosts` and `/etc/resolv.conf` say; labels and other settings of the image. A step whose sources cannot be told in
+//! advance has no key, nor have those after it: they are carried out.
+
+use crate::cache::{CacheKey, KeyHasher};
+use crate::oci::{Compression, Digest, Platform};
+use crate::plan::{
+    CopyFrom, CopySource, CopyStep, Plan, RunStep, StageBase, StepKind, Unpack, WorkdirStep,
+};
+
+use super::request::{LayerOptions, SnapshotOptions};
+
+/// The keys of a plan.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Keys {
+    stages: Vec<StageKeys>,
+}
+
+/// The keys of a stage.
+#[derive(Debug, PartialEq, Eq)]
+struct StageKeys {
+    /// What the stage begins with.
+    below: Option<Chain>,
+    /// For each step the key of its layer, if it makes one that can be remembered.
+    steps: Vec<Option<CacheKey>>,
+    /// What the stage ends with.
+    end: Option<Chain>,
+}
+
+/// What the keys are made of besides the plan.
+pub(super) trait Inputs {
+    /// The digests of an image's layers, uncompressed.
+    fn layers_of_image(&self, image: usize) -> Vec<Digest>;
+
+    /// The digest of what a COPY takes out of the context; `None` if that cannot be told.
+    fn contents(&mut self, step: &CopyStep) -> Option<Digest>;
+}
+
+/// What leads from a base to a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Chain {
+    /// The key of the base.
+    pub(super) base: CacheKey,
+    /// The keys of all layers above the base, bottom first.
+    pub(super) keys: Vec<CacheKey>,
+}
+
+impl Chain {
+    fn on(base: CacheKey) -> Self {
+        Self {
+            base,
+            keys: Vec::new(),
+        }
+    }
+
+    /// The key of the topmost layer, or of the base where there is none above.
+    pub(super) fn top(&self) -> CacheKey {
+        self.keys.last().copied().unwrap_or(self.base)
+    }
+}
+
+impl Keys {
+    /// Works out the keys of all stages.
+    pub(super) fn of(
+        plan: &Plan,
+        layers: &LayerOptions,
+        snapshot: &SnapshotOptions,
+        inputs: &mut dyn Inputs,
+    ) -> Self {
+        let settings = settings(layers, snapshot);
+        let mut keys = Self { stages: Vec::new() };
+        for stage in &plan.stages {
+            let below = match stage.base {
+                StageBase::Scratch => Some(Chain::on(base(&stage.platform, &[]))),
+                StageBase::Image(image) => {
+                    let layers = inputs.layers_of_image(image);
+                    Some(Chain::on(base(&stage.platform, &layers)))
+                }
+                StageBase::Stage(parent) => keys.stages[parent].end.clone(),
+            };
+            let mut current = below.as_ref().map(Chain::top);
+            let mut steps: Vec<Option<CacheKey>> = Vec::new();
+            for step in &stage.steps {
+                let own = match &step.kind {
+                    StepKind::Metadata | StepKind::Silent => {
+                        steps.push(None);
+                        continue;
+                    }
+                    StepKind::Workdir(workdir) => Some(of_workdir(workdir)),
+                    StepKind::Run(run) => Some(of_run(run)),
+                    StepKind::Copy(copy) => keys.of_copy(copy, inputs),
+                };
+                current = current.zip(own).map(|(below, own)| {
+                    let mut hasher = KeyHasher::new("step");
+                    hasher
+                        .field("settings", settings)
+                        .field("below", below)
+                        .field("step", own);
+                    hasher.finish()
+                });
+                steps.push(current);
+            }
+            if layers.single {
+                // There is one layer, at the end.
+                for key in &mut steps {
+                    *key = key.filter(|key| Some(*key) == current);
+                }
+            }
+            let end = below.clone().zip(current).map(|(mut chain, _)| {
+                chain.keys.extend(steps.iter().flatten());
+                chain
+            });
+            keys.stages.push(StageKeys { below, steps, end });
+        }
+        keys
+    }
+
+    /// The key of a step's layer.
+    pub(super) fn step(&self, stage: usize, number: usize) -> Option<CacheKey> {
+        self.stages[stage].steps[number]
+    }
+
+    /// The steps of a stage that have keys, the last one first.
+    pub(super) fn steps(&self, stage: usize) -> impl Iterator<Item = (usize, CacheKey)> {
+        let steps = self.stages[stage].steps.iter().enumerate().rev();
+        steps.filter_map(|(number, key)| Some((number, (*key)?)))
+    }
+
+    /// What a stage begins with.
+    pub(super) fn below(&self, stage: usize) -> Option<&Chain> {
+        self.stages[stage].below.as_ref()
+    }
+
+    /// What leads from the base at the bottom to the layer of a step.
+    pub(super) fn chain(&self, stage: usize, number: usize) -> Option<Chain> {
+        let known = &self.stages[stage];
+        known.steps[number]?;
+        let mut chain = known.below.clone()?;
+        chain.keys.extend(known.steps[..=number].iter().flatten());
+        Some(chain)
+    }
+
+    fn of_copy(&self, step: &CopyStep, inputs: &mut dyn Inputs) -> Option<CacheKey> {
+        let CopyStep {
+            instruction: _,
+            from,
+            sources,
+            destination,
+            chown,
+            chmod,
+            unpack,
+            span: _,
+        } = step;
+        let mut hasher = KeyHasher::new("copy");
+        match from {
+            CopyFrom::Context => {
+                hasher.field("contents", inputs.contents(step)?.as_str());
+            }
+            CopyFrom::Stage(stage) => {
+                let end = self.stages[*stage].end.as_ref()?;
+                hasher.field("stage", end.top());
+                add_sources(&mut hasher, sources);
+            }
+            CopyFrom::Image(image) => {
+                let layers = inputs.layers_of_image(*image);
+                hasher.list("image", layers.iter().map(Digest::as_str));
+                add_sources(&mut hasher, sources);
+            }
+        }
+        hasher.field("destination", destination);
+        hasher.optional("chown", chown.as_ref().map(|chown| &chown.value));
+        // What it makes of files is in their digest; directories on the way to the destination take it too.
+        hasher.optional("chmod", chmod.as_ref().map(|chmod| chmod.value.as_str()));
+        hasher.field(
+            "unpack",
+            match unpack {
+                Unpack::Auto => "auto",
+                Unpack::Never => "never",
+            },
+        );
+        Some(hasher.finish())
+    }
+}
+
+/// The options that alter layers.
+fn settings(layers: &LayerOptions, snapshot: &SnapshotOptions) -> CacheKey {
+    let LayerOptions {
+        compression,
+        level,
+        single,
+    } = layers;
+    let SnapshotOptions {
+        by_time_only,
+        ignored,
+    } = snapshot;
+    let mut hasher = KeyHasher::new("settings");
+    hasher.field(
+        "compression",
+        match compression {
+            Compression::None => "none",
+            Compression::Gzip => "gzip",
+            Compression::Zstd => "zstd",
+        },
+    );
+    hasher.optional("level", level.map(|level| level.to_string()));
+    hasher.number("single", u64::from(*single));
+    hasher.number("by time only", u64::from(*by_time_only));
+    let mut ignored = ignored.clone();
+    ignored.sort_unstable();
+    ignored.dedup();
+    hasher.list("ignored", &ignored);
+    hasher.finish()
+}
+
+/// What a stage begins with: layers by what is in them, however they are compressed.
+fn base(platform: &Platform, layers: &[Digest]) -> CacheKey {
+    let platform = platform.normalized();
+    let mut hasher = KeyHasher::new("base");
+    hasher.field("os", &platform.os);
+    hasher.field("architecture", &platform.architecture);
+    hasher.optional("variant", platform.variant.as_ref());
+    hasher.optional("os version", platform.os_version.as_ref());
+    hasher.list("layers", layers.iter().map(Digest::as_str));
+    hasher.finish()
+}
+
+fn of_workdir(step: &WorkdirStep) -> CacheKey {
+    let WorkdirStep { path, user } = step;
+    let mut hasher = KeyHasher::new("workdir");
+    hasher.field("path", path).field("user", user);
+    hasher.finish()
+}
+
+fn of_run(step: &RunStep) -> CacheKey {
+    let RunStep {
+        argv,
+        program,
+        env,
+        undeclared,
+        workdir,
+        user,
+        shell_form: _,
+    } = step;
+    let mut hasher = KeyHasher::new("run");
+    hasher.list("argv", argv);
+    hasher.optional("program", program.as_ref().map(|(_, content)| content));
+    let mut env: Vec<_> = env
+        .iter()
+        .filter(|(name, _)| !undeclared.contains(name))
+        .collect();
+    env.sort_unstable();
+    hasher.list("names", env.iter().map(|(name, _)| name));
+    hasher.list("values", env.iter().map(|(_, value)| value));
+    hasher.field("workdir", workdir).field("user", user);
+    hasher.finish()
+}
+
+fn add_sources(hasher: &mut KeyHasher, sources: &[CopySource]) {
+    let paths = sources.iter().filter_map(|source| match source {
+        CopySource::Path(path) => Some(&path.value),
+        CopySource::Inline { .. } => None,
+    });
+    hasher.list("paths", paths.collect::<Vec<_>>());
+    for source in sources {
+        if let CopySource::Inline { name, content } = source {
+            hasher.field("inline", name).field("content", content);
+        }
+    }
+}
