@@ -4,9 +4,11 @@
 //! masked wherever it could be printed. Nothing here reads the environment: files, contents, search paths, variables
 //! and the environment of helper programs arrive as values. Entry points: [`Chain`] asks its [`Source`]s in order and can
 //! explain what each said. The sources: [`Given`] for what was typed or set, [`HostVariables`] for variables named after a
-//! host, [`DockerConfig`] for `config.json` and its helper programs, and the identity that a platform gives.
+//! host, [`DockerConfig`] for `config.json` and its helper programs, and `cloud` for the identity that a platform gives.
 
 mod chain;
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+pub mod cloud;
 mod docker_config;
 mod given;
 mod helper;

@@ -381,8 +381,16 @@ impl BuildError {
 /// What to do about an answer of a registry.
 fn registry_hint(error: &registry::Error) -> Option<String> {
     match error {
-        registry::Error::Unauthorized { credential: None, .. } => {
-            Some("no credential was found for this registry: put one into config.json (DOCKER_CONFIG) or DOCKER_AUTH_CONFIG".to_owned())
+        registry::Error::Unauthorized { credential: None, registry, misses, .. } => {
+            let mut hint = "no credential was found for this registry".to_owned();
+            for miss in misses {
+                hint.push_str(": ");
+                hint.push_str(miss);
+            }
+            hint.push_str("; put one into config.json (DOCKER_CONFIG) or DOCKER_AUTH_CONFIG, or see what `longshore auth ");
+            hint.push_str(registry);
+            hint.push_str("` says");
+            Some(hint)
         }
         registry::Error::Unauthorized { credential: Some(source), .. } => {
             Some(format!("the credential came from {source}: check that it is valid and may do this"))

@@ -1,15 +1,20 @@
 //! `longshore auth`: which source of credentials a registry's would come from, and why not from the others.
 
+use std::collections::BTreeSet;
+
 use crate::auth::{Chain, Verdict, VerdictKind, registry_name};
+use crate::registry::RegistryOptions;
 
 use super::env::Env;
 use super::flags::{AuthArgs, OutputFormat};
-use super::{UsageError, keychain, print_line};
+use super::{UsageError, keychain, print_line, registries};
 
 /// Explains. The exit code is 0 if a source answers, 1 if a build would go on without a credential or fail.
 pub(super) fn auth(args: &AuthArgs, env: &Env) -> u8 {
     let (registry, repository) = split(&args.registry);
-    let chain = match keychain::chain(&args.credentials, env) {
+    let chain = registries::http_config(env, &RegistryOptions::default(), 0)
+        .and_then(|http| keychain::chain(&args.credentials, env, &http, &BTreeSet::new()));
+    let chain = match chain {
         Ok(chain) => chain,
         Err(error) => return super::report_usage(&error),
     };

@@ -53,6 +53,38 @@ pub(super) const VARIABLES: &[(&str, &str)] = &[
         "podman's auth.json, or where containers/auth.json is",
     ),
     (
+        "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE, AWS_CONFIG_FILE, AWS_SHARED_CREDENTIALS_FILE, AWS_REGION, AWS_DEFAULT_REGION, AWS_ROLE_ARN, AWS_WEB_IDENTITY_TOKEN_FILE, AWS_CONTAINER_CREDENTIALS_RELATIVE_URI, AWS_CONTAINER_CREDENTIALS_FULL_URI, AWS_CONTAINER_AUTHORIZATION_TOKEN, AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE, AWS_EC2_METADATA_DISABLED, AWS_EC2_METADATA_SERVICE_ENDPOINT",
+        "who we are to Amazon, with the meaning that its own tools give them",
+    ),
+    (
+        "AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_STS, AWS_ENDPOINT_URL_ECR, AWS_ENDPOINT_URL_ECR_PUBLIC",
+        "where Amazon's services are",
+    ),
+    (
+        "GOOGLE_APPLICATION_CREDENTIALS, CLOUDSDK_CONFIG, GCE_METADATA_HOST",
+        "who we are to Google",
+    ),
+    (
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_STS, CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS",
+        "where Google's services are",
+    ),
+    (
+        "AZURE_CLIENT_ID, AZURE_TENANT_ID, AZURE_CLIENT_SECRET, AZURE_FEDERATED_TOKEN_FILE, IDENTITY_ENDPOINT, IDENTITY_HEADER",
+        "who we are to Azure",
+    ),
+    (
+        "AZURE_AUTHORITY_HOST, AZURE_POD_IDENTITY_AUTHORITY_HOST",
+        "where Azure's services are",
+    ),
+    (
+        "LONGSHORE_AWS_ROLE, LONGSHORE_GOOGLE_IDENTITY_PROVIDER, LONGSHORE_GOOGLE_SERVICE_ACCOUNT",
+        "who to become with the CI system's identity token, as the flags of these names",
+    ),
+    (
+        "LONGSHORE_IDENTITY_TOKEN_FILE, LONGSHORE_IDENTITY_TOKEN, OCI_ID_TOKEN, CIRCLE_OIDC_TOKEN_V2, BITBUCKET_STEP_OIDC_TOKEN, ACTIONS_ID_TOKEN_REQUEST_URL, ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+        "the identity token of the CI system, or where to ask for it",
+    ),
+    (
         "CI_REGISTRY, CI_REGISTRY_USER, CI_REGISTRY_PASSWORD, CI_DEPLOY_USER, CI_DEPLOY_PASSWORD, CI_JOB_TOKEN, CI_DEPENDENCY_PROXY_SERVER, CI_DEPENDENCY_PROXY_USER, CI_DEPENDENCY_PROXY_PASSWORD",
         "the credentials of GitLab's registry and dependency proxy",
     ),

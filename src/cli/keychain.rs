@@ -5,6 +5,7 @@
 //! # Deviation
 //! kaniko asks `config.json` before its `KANIKO_<HOST>_USER` variables; here what is set for one host wins.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,14 @@ use std::time::Duration;
 use crate::auth::{
     Chain, ConfigSource, DockerConfig, Given, HelperOptions, HostVariables, Source, Variables,
 };
+
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+use crate::auth::cloud::Roles;
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+use crate::auth::identity::{IdentityToken, IdentityTokens};
+use crate::http::HttpConfig;
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+use crate::http::Secret;
 
 use super::UsageError;
 use super::env::Env;
@@ -27,11 +36,33 @@ const FURTHER_PLACES: [&str; 3] = [
     "/tekton/home/.docker/config.json",
 ];
 
-/// What `--credential-helpers` may select; all are on by default.
-const HELPERS: [&str; 4] = ["env", "gitlab", "github", "harbor"];
+/// What `--credential-helpers` may select, and whether it is built in; all are on by default. The first five are kaniko's.
+const HELPERS: [(&str, bool); 7] = [
+    ("env", true),
+    ("google", cfg!(feature = "gcs")),
+    ("ecr", cfg!(feature = "s3")),
+    ("acr", cfg!(feature = "azure")),
+    ("gitlab", true),
+    ("github", true),
+    ("harbor", true),
+];
+
+/// Variables that hold an identity token as it is: ours, the one that `id_tokens` of a GitLab job should name, CircleCI's, Bitbucket's.
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+const TOKEN_VARIABLES: [&str; 4] = [
+    "LONGSHORE_IDENTITY_TOKEN",
+    "OCI_ID_TOKEN",
+    "CIRCLE_OIDC_TOKEN_V2",
+    "BITBUCKET_STEP_OIDC_TOKEN",
+];
 
 /// Makes the chain.
-pub(super) fn chain(args: &CredentialArgs, env: &Env) -> Result<Chain, UsageError> {
+pub(super) fn chain(
+    args: &CredentialArgs,
+    env: &Env,
+    http: &HttpConfig,
+    plain_http: &BTreeSet<String>,
+) -> Result<Chain, UsageError> {
     let selected = selected(&args.credential_helpers)?;
     let is_on = |name: &str| selected.contains(&name);
     let variables: Variables = env
@@ -70,6 +101,7 @@ pub(super) fn chain(args: &CredentialArgs, env: &Env) -> Result<Chain, UsageErro
             DockerConfig::load(&source, helpers.clone()).map_err(UsageError::Credentials)?;
         sources.push(Arc::new(config));
     }
+    sources.extend(clouds(args, &variables, helpers, http, plain_http, &is_on)?);
     if is_on("gitlab") {
         sources.push(Arc::new(gitlab(&variables)));
     }
@@ -98,8 +130,12 @@ pub(super) fn config_directory(env: &Env) -> Option<PathBuf> {
 }
 
 fn selected(typed: &[String]) -> Result<Vec<&'static str>, UsageError> {
+    let built_in = HELPERS
+        .into_iter()
+        .filter_map(|(name, is_built_in)| is_built_in.then_some(name));
+    let built_in: Vec<&'static str> = built_in.collect();
     if typed.is_empty() {
-        return Ok(HELPERS.to_vec());
+        return Ok(built_in);
     }
     typed
         .iter()
@@ -108,17 +144,119 @@ fn selected(typed: &[String]) -> Result<Vec<&'static str>, UsageError> {
         // One empty value selects none, as in kaniko.
         .filter(|name| !name.is_empty())
         .map(|name| {
-            HELPERS
-                .into_iter()
-                .find(|helper| *helper == name)
-                .ok_or_else(|| {
-                    UsageError::flag(
-                        "--credential-helpers",
-                        format_args!("\"{name}\" is not one of {}", HELPERS.join(", ")),
-                    )
-                })
+            let known = built_in.iter().copied().find(|helper| *helper == name);
+            known.ok_or_else(|| {
+                let reason = format!("\"{name}\" is not one of {}", built_in.join(", "));
+                UsageError::flag("--credential-helpers", reason)
+            })
         })
         .collect()
+}
+
+/// The clouds, which are asked about their own hosts only.
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+fn clouds(
+    args: &CredentialArgs,
+    variables: &Variables,
+    helpers: HelperOptions,
+    http: &HttpConfig,
+    plain_http: &BTreeSet<String>,
+    is_on: &dyn Fn(&str) -> bool,
+) -> Result<Vec<Arc<dyn Source>>, UsageError> {
+    use crate::auth::cloud::{Cloud, CloudHttp, CloudOptions};
+
+    let options = CloudOptions {
+        http: CloudHttp::new(http).map_err(|error| UsageError::flag("certificates", error))?,
+        variables: variables.clone(),
+        identity: identity_tokens(args, variables)?,
+        roles: roles(args, variables),
+        plain_http: plain_http.clone(),
+        now: std::time::SystemTime::now,
+        helpers,
+    };
+    let mut sources: Vec<Arc<dyn Source>> = Vec::new();
+    #[cfg(feature = "s3")]
+    if is_on("ecr") {
+        sources.push(Arc::new(Cloud::ecr(&options)));
+    }
+    #[cfg(feature = "gcs")]
+    if is_on("google") {
+        sources.push(Arc::new(Cloud::google(&options)));
+    }
+    #[cfg(feature = "azure")]
+    if is_on("acr") {
+        sources.push(Arc::new(Cloud::acr(&options)));
+    }
+    Ok(sources)
+}
+
+/// None is built in.
+#[cfg(not(any(feature = "s3", feature = "gcs", feature = "azure")))]
+fn clouds(
+    _args: &CredentialArgs,
+    _variables: &Variables,
+    _helpers: HelperOptions,
+    _http: &HttpConfig,
+    _plain_http: &BTreeSet<String>,
+    _is_on: &dyn Fn(&str) -> bool,
+) -> Result<Vec<Arc<dyn Source>>, UsageError> {
+    Ok(Vec::new())
+}
+
+/// Who to become with an identity token of the CI system.
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+fn roles(args: &CredentialArgs, variables: &Variables) -> Roles {
+    let either = |flag: &Option<String>, name: &str| {
+        let set = || variables.get(name).map(str::to_owned);
+        flag.clone().or_else(set)
+    };
+    Roles {
+        aws_role: either(&args.aws_role, "LONGSHORE_AWS_ROLE"),
+        google_provider: either(
+            &args.google_identity_provider,
+            "LONGSHORE_GOOGLE_IDENTITY_PROVIDER",
+        ),
+        google_service_account: either(
+            &args.google_service_account,
+            "LONGSHORE_GOOGLE_SERVICE_ACCOUNT",
+        ),
+        azure_client_id: args.azure_client_id.clone(),
+        azure_tenant_id: args.azure_tenant_id.clone(),
+    }
+}
+
+/// The ways to the identity token of the CI system.
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+fn identity_tokens(
+    args: &CredentialArgs,
+    variables: &Variables,
+) -> Result<IdentityTokens, UsageError> {
+    const FILE: &str = "LONGSHORE_IDENTITY_TOKEN_FILE";
+    const URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
+    let mut ways = Vec::new();
+    let file = args.identity_token_file.clone();
+    if let Some(path) = file.or_else(|| variables.get(FILE).map(PathBuf::from)) {
+        ways.push(IdentityToken::File { path });
+    }
+    for name in TOKEN_VARIABLES {
+        if let Some(token) = variables.get(name) {
+            ways.push(IdentityToken::Value {
+                name: name.to_owned(),
+                token: Secret::new(token),
+            });
+        }
+    }
+    let bearer = variables.get("ACTIONS_ID_TOKEN_REQUEST_TOKEN");
+    if let (Some(text), Some(bearer)) = (variables.get(URL), bearer) {
+        let url = url::Url::parse(text)
+            .map_err(|error| UsageError::flag("ACTIONS_ID_TOKEN_REQUEST_URL", error))?;
+        ways.push(IdentityToken::Request {
+            name: "GitHub Actions".to_owned(),
+            url,
+            bearer: Secret::new(bearer),
+        });
+    }
+    Ok(IdentityTokens(ways))
 }
 
 fn helpers(env: &Env) -> HelperOptions {
@@ -230,7 +368,7 @@ mod tests {
             env.iter()
                 .map(|(name, value)| ((*name).into(), (*value).into())),
         );
-        let chain = chain(args, &env).unwrap();
+        let chain = chain(args, &env, &HttpConfig::default(), &BTreeSet::new()).unwrap();
         let found = chain.resolve(registry, "a/b").await.unwrap();
         found.map(|credential| credential.source)
     }

@@ -46,6 +46,13 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
     let env = &around.env;
     let registry = registries::options(&args.registries, env)?;
     let http = registries::http_config(env, &registry, around.seed)?;
+    let plain_http = &registry.insecure_registries;
+    let keychain = Arc::new(super::keychain::chain(
+        &args.credentials,
+        env,
+        &http,
+        plain_http,
+    )?);
     let created = match env.text("SOURCE_DATE_EPOCH") {
         Some(text) => text
             .trim()
@@ -80,7 +87,7 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         snapshot,
         http,
         registry,
-        keychain: Arc::new(super::keychain::chain(&args.credentials, env)?),
+        keychain,
         download_retries: args.image_download_retry,
         extract_retries: args.image_fs_extract_retry,
         push_retries: args.push_retry,

@@ -141,12 +141,7 @@ impl Client {
                 refused = Some(grant);
                 continue;
             }
-            return Err(failure(
-                call.what,
-                &call.scope.registry,
-                grant.source,
-                reply,
-            ));
+            return Err(self.failure(call.what, &call.scope.registry, grant.source, reply));
         }
     }
 
@@ -271,17 +266,32 @@ fn wants_new_credential(reply: &Reply) -> bool {
         || (reply.status == StatusCode::FORBIDDEN && says_expired())
 }
 
-fn failure(what: &str, registry: &str, credential: Option<String>, reply: Box<Reply>) -> Error {
-    match reply.status {
-        http::StatusCode::UNAUTHORIZED | http::StatusCode::FORBIDDEN => Error::Unauthorized {
-            what: what.to_owned(),
-            registry: registry.to_owned(),
-            credential,
-            reply,
-        },
-        _ => Error::Status {
-            what: what.to_owned(),
-            reply,
-        },
+impl Client {
+    fn failure(
+        &self,
+        what: &str,
+        registry: &str,
+        credential: Option<String>,
+        reply: Box<Reply>,
+    ) -> Error {
+        let what = what.to_owned();
+        match reply.status {
+            http::StatusCode::UNAUTHORIZED | http::StatusCode::FORBIDDEN => Error::Unauthorized {
+                what,
+                registry: registry.to_owned(),
+                misses: self.misses(registry, credential.as_ref()),
+                credential,
+                reply,
+            },
+            _ => Error::Status { what, reply },
+        }
+    }
+
+    /// Why there is no credential for a registry, if there is none.
+    pub(super) fn misses(&self, registry: &str, credential: Option<&String>) -> Vec<String> {
+        if credential.is_some() {
+            return Vec::new();
+        }
+        self.shared.keychain.misses(registry)
     }
 }

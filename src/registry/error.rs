@@ -45,6 +45,8 @@ pub enum Error {
         registry: String,
         /// The source of the credential that was used, if any was.
         credential: Option<String>,
+        /// Why the sources that are meant for this registry gave none.
+        misses: Vec<String>,
         /// The answer.
         reply: Box<Reply>,
     },

@@ -102,6 +102,10 @@ impl Client {
         {
             return Ok(kept.grant.clone());
         }
+        if refused.is_some() && *challenge == Challenge::Basic {
+            // It was the credential itself that was refused.
+            self.shared.keychain.forget(&scope.registry);
+        }
         let number = kept.as_ref().map_or(1, |kept| kept.grant.number + 1);
         let (mut grant, lifetime) = self.make_grant(scope, endpoint, challenge).await?;
         grant.number = number;
@@ -220,12 +224,17 @@ impl Client {
         if !response.status().is_success() {
             let reply = Box::new(Reply::read(response, 1).await);
             return Err(match reply.status.as_u16() {
-                400 | 401 | 403 => Error::Unauthorized {
-                    what,
-                    registry: scope.registry.clone(),
-                    credential: source,
-                    reply,
-                },
+                400 | 401 | 403 => {
+                    // What is kept may have expired: who tries again gets a new one.
+                    self.shared.keychain.forget(&scope.registry);
+                    Error::Unauthorized {
+                        what,
+                        registry: scope.registry.clone(),
+                        misses: self.misses(&scope.registry, source.as_ref()),
+                        credential: source,
+                        reply,
+                    }
+                }
                 _ => Error::Status { what, reply },
             });
         }

@@ -3,6 +3,8 @@
 
 mod image;
 mod machine;
+#[cfg(all(feature = "s3", feature = "gcs", feature = "azure"))]
+mod mock;
 mod program;
 #[expect(dead_code, reason = "the tests of the registry room use the rest")]
 #[path = "../support/mod.rs"]
@@ -11,6 +13,8 @@ mod support;
 mod adding;
 mod caching;
 mod changes;
+#[cfg(all(feature = "s3", feature = "gcs", feature = "azure"))]
+mod clouds;
 mod contexts;
 mod copying;
 mod credentials;

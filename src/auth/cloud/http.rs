@@ -93,7 +93,10 @@ impl CloudHttp {
     pub fn check(url: &Url, what: &str) -> Result<(), CloudError> {
         let is_near = match url.host() {
             Some(url::Host::Ipv4(address)) => address.is_loopback() || address.is_link_local(),
-            Some(url::Host::Ipv6(address)) => address.is_loopback(),
+            // fd00:ec2::/32 is where AWS keeps its metadata servers.
+            Some(url::Host::Ipv6(address)) => {
+                address.is_loopback() || address.segments()[..2] == [0xfd00, 0xec2]
+            }
             Some(url::Host::Domain(name)) => name == "localhost",
             None => false,
         };
@@ -114,30 +117,26 @@ impl CloudHttp {
         Ok(url)
     }
 
-    /// A POST of a form. It holds secrets: it is not handed on by redirects.
+    /// A POST of a form.
     pub fn form(url: Url, pairs: &[(&str, &str)]) -> Request {
         let mut form = url::form_urlencoded::Serializer::new(String::new());
         form.extend_pairs(pairs);
-        let mut request = Request::new(Method::POST, url)
+        Request::new(Method::POST, url)
             .header(
                 header::CONTENT_TYPE,
                 header::HeaderValue::from_static("application/x-www-form-urlencoded"),
             )
-            .body(Body::Bytes(Bytes::from(form.finish())));
-        request.follows_redirects = false;
-        request
+            .body(Body::Bytes(Bytes::from(form.finish())))
     }
 
-    /// A POST of a JSON document, under the same rule.
+    /// A POST of a JSON document.
     pub fn post_json(url: Url, document: &serde_json::Value) -> Request {
-        let mut request = Request::new(Method::POST, url)
+        Request::new(Method::POST, url)
             .header(
                 header::CONTENT_TYPE,
                 header::HeaderValue::from_static("application/json"),
             )
-            .body(Body::Bytes(Bytes::from(document.to_string())));
-        request.follows_redirects = false;
-        request
+            .body(Body::Bytes(Bytes::from(document.to_string())))
     }
 
     /// Reads a token or key file; white space at its ends does not count.
@@ -162,7 +161,12 @@ async fn read(http: &Http, request: &Request, what: &str) -> Result<Bytes, Cloud
         what: what.to_owned(),
         source,
     };
-    let response = http.send_retrying(request).await.map_err(fail)?;
+    // Headers and forms hold secrets, and none of these servers has a reason to send us elsewhere.
+    let request = Request {
+        follows_redirects: false,
+        ..request.clone()
+    };
+    let response = http.send_retrying(&request).await.map_err(fail)?;
     let status = response.status();
     if status.is_success() {
         return response.bytes(ANSWER_LIMIT).await.map_err(fail);
@@ -196,7 +200,8 @@ fn message(body: &[u8]) -> String {
     let tag = text
         .split_once("<Message>")
         .and_then(|(_, rest)| rest.split_once("</Message>"));
-    tag.map(|(found, _)| printable(found, 300)).unwrap_or_default()
+    tag.map(|(found, _)| printable(found, 300))
+        .unwrap_or_default()
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T, CloudError> {

@@ -36,9 +36,7 @@ impl IdentityTokens {
                 url.query_pairs_mut().append_pair("audience", audience);
                 let authorization =
                     Origin::of(&url).map(|origin| Authorization::bearer(origin, bearer));
-                let mut request =
-                    Request::new(Method::GET, url).authorization(authorization);
-                request.follows_redirects = false;
+                let request = Request::new(Method::GET, url).authorization(authorization);
                 let answer: Answer = http.json(&request, &what).await?;
                 (Secret::new(answer.value), name.clone())
             }

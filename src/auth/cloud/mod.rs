@@ -110,7 +110,9 @@ pub(crate) struct Minted {
 
 impl fmt::Debug for Cloud {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cloud").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Cloud")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -132,7 +134,10 @@ impl Cloud {
     /// Google's Artifact Registry and Container Registry.
     #[cfg(feature = "gcs")]
     pub fn google(options: &CloudOptions) -> Self {
-        Self::new("Google Artifact Registry", Kind::Google(google::Registry::new(options)))
+        Self::new(
+            "Google Artifact Registry",
+            Kind::Google(google::Registry::new(options)),
+        )
     }
 
     /// Azure's container registry.
