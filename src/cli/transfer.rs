@@ -133,7 +133,7 @@ fn prepare<'a>(
         .unwrap_or_default();
     let seed = u64::from(since_epoch.subsec_nanos()) ^ u64::from(std::process::id()) << 32;
     let http = registries::http_config(env, &options, seed)?;
-    let keychain = keychain::chain(&args.credentials, env)?;
+    let keychain = keychain::chain(&args.credentials, env, &http, &options.insecure_registries)?;
     let client = Client::new(
         Http::new(http).map_err(BuildError::from)?,
         Arc::new(keychain),
