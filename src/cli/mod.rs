@@ -17,6 +17,7 @@ mod push;
 mod registries;
 mod render;
 mod resolve;
+mod run_flags;
 mod summary;
 mod terminal;
 mod transfer;

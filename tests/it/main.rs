@@ -21,6 +21,7 @@ mod credentials;
 mod indexes;
 mod mirrors;
 mod mistakes;
+mod mounts;
 mod naming;
 mod outputs;
 mod pushing;
