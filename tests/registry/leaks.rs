@@ -244,7 +244,6 @@ fn is_own(request: &Recorded) -> bool {
 }
 
 #[tokio::test]
-#[expect(clippy::print_stderr, reason = "the number of cases is a result")]
 async fn no_other_place_sees_a_secret() {
     let encoded = base64::engine::general_purpose::STANDARD.encode(format!("user:{PASSWORD}"));
     let secrets = ["authorization", "Bearer", "token-", &encoded, PASSWORD];
