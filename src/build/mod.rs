@@ -85,6 +85,10 @@ impl std::fmt::Debug for Services {
 pub struct Outcome {
     /// The digest of the image's manifest.
     pub digest: Digest,
+    /// The manifest's descriptor.
+    pub descriptor: Descriptor,
+    /// The digest of the image's configuration, which Docker calls its id.
+    pub config_digest: Digest,
     /// The image's layers, base first.
     pub layers: Vec<Descriptor>,
 }
@@ -203,7 +207,9 @@ pub fn run(
     publish::write_reports(&published, request, &*services.events)?;
     executor.finish()?;
     Ok(Outcome {
-        digest: image.descriptor.digest,
+        digest: image.descriptor.digest.clone(),
+        descriptor: image.descriptor,
+        config_digest: image.config_descriptor.digest,
         layers: image
             .layers
             .into_iter()

@@ -51,6 +51,19 @@ pub(super) fn render(error: &BuildError, source: Option<&SourceText>, has_color:
     }
 }
 
+/// What ended a build, as messages and the places that they are about.
+pub(super) fn messages(error: &BuildError) -> Vec<(String, Option<Span>)> {
+    match error {
+        BuildError::Parse(errors) => {
+            let message = |error: &crate::dockerfile::ParseError| {
+                (error.problem.to_string(), Some(error.span))
+            };
+            errors.errors.iter().map(message).collect()
+        }
+        error => vec![(chain(error), error.span())],
+    }
+}
+
 /// Lays out an error that has no place in a Dockerfile.
 pub(super) fn plain(message: &str, hint: Option<&str>, has_color: bool) -> String {
     let mut text = if has_color {

@@ -59,8 +59,61 @@ pub(super) enum Command {
     Doctor(DoctorArgs),
     /// Put back what an interrupted in-place build had set aside
     Restore,
+    /// Say which CI system is found, what a build with these flags would do, and where each value comes from
+    Ci(Box<CiCommandArgs>),
+    /// Build what the inputs of the GitHub action say (`INPUT_*` variables)
+    Action,
     /// Print the version
     Version,
+}
+
+/// The flags of `longshore ci`.
+#[derive(Debug, Args)]
+pub(super) struct CiCommandArgs {
+    /// How to print it
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
+    pub format: CiFormat,
+    /// The flags of a build.
+    #[command(flatten)]
+    pub build: BuildArgs,
+}
+
+/// How `longshore ci` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum CiFormat {
+    /// For people
+    Text,
+    /// One JSON object
+    Json,
+}
+
+/// The flags that have to do with the CI system.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct CiArgs {
+    /// The CI system: auto, none, or a name [default: auto]
+    #[arg(long, value_name = "NAME", help_heading = "CI")]
+    pub ci: Option<String>,
+    /// Push; without a destination, to the image that the CI system names
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL", help_heading = "CI")]
+    pub push: Option<bool>,
+    /// A name without a tag, which --tags make destinations of; may be repeated or hold several lines
+    #[arg(long, value_name = "NAME", help_heading = "CI")]
+    pub images: Vec<String>,
+    /// A tag rule in docker/metadata-action's grammar; may be repeated or hold several lines
+    #[arg(long, value_name = "RULE", help_heading = "CI")]
+    pub tags: Vec<String>,
+    /// What holds for all tags: latest=auto|true|false, prefix=, suffix=
+    #[arg(long, value_name = "FLAVOR", help_heading = "CI")]
+    pub flavor: Vec<String>,
+    /// Label the image with commit, source and version [default: where --push, --images or --tags make its name]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL", help_heading = "CI")]
+    pub ci_labels: Option<bool>,
+    /// Write what was made: github, dotenv, properties, json or tekton; may be repeated
+    #[arg(long, value_name = "FORMAT=PATH", help_heading = "CI")]
+    pub ci_output: Vec<String>,
+    /// Push from a fork's change request, too
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "CI")]
+    pub push_from_forks: bool,
 }
 
 /// How RUN steps are kept apart from the machine.
@@ -339,6 +392,10 @@ pub(super) struct BuildArgs {
     /// The number of threads for compression and scans [default: the processors there are]
     #[arg(long, value_name = "N", help_heading = "Build")]
     pub jobs: Option<NonZeroUsize>,
+
+    /// The flags that have to do with the CI system.
+    #[command(flatten)]
+    pub ci: CiArgs,
 
     /// The flags of the log.
     #[command(flatten)]

@@ -16,6 +16,7 @@ use super::env::Env;
 use super::flags::{CredentialArgs, LogArgs, switch};
 use super::registries::{self, RegistryArgs};
 use super::render::{Renderer, seconds};
+use super::runner_log::Log;
 use super::{USAGE, UsageError, diagnostic, keychain, print_line, resolve};
 
 /// The flags of what is pushed without a build.
@@ -93,7 +94,7 @@ pub(super) fn run(
         Ok(style) => style,
         Err(error) => return super::report_usage(&error),
     };
-    let renderer = Arc::new(Renderer::new(style));
+    let renderer = Arc::new(Renderer::new(style, Log::default()));
     let result = prepare(args, env, Arc::clone(&renderer)).and_then(|transfer| {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
