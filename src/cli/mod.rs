@@ -6,6 +6,7 @@
 
 mod auth;
 mod cache;
+mod check;
 mod ci;
 mod diagnostic;
 mod doctor;
@@ -125,8 +126,14 @@ pub fn run(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> u8
         Parsed::Index(index::IndexCommand::Create(args)) => {
             index::create(&args, &Env::new(environment))
         }
+        Parsed::Check(args) => {
+            let env = Env::new(environment);
+            let has_color = std::io::stdout().is_terminal() && env.os("NO_COLOR").is_none();
+            check::check(&args, &env, has_color)
+        }
         Parsed::Login(args) => login::login(&args, &Env::new(environment)),
         Parsed::Auth(args) => auth::auth(&args, &Env::new(environment)),
+        Parsed::Cache(command) => cache::command(&command, now()),
         Parsed::Doctor(args) => doctor::doctor(&args, &Env::new(environment)),
         Parsed::Restore => doctor::restore(),
         Parsed::Ci(args) => ci::command(*args, &Env::new(environment)),
@@ -166,6 +173,12 @@ fn action(env: Env) -> u8 {
     }
 }
 
+/// Seconds since 1970.
+fn now() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    i64::try_from(since_epoch.unwrap_or_default().as_secs()).unwrap_or_default()
+}
+
 enum Parsed {
     Build {
         args: Box<BuildArgs>,
@@ -173,11 +186,13 @@ enum Parsed {
     },
     Push(Box<push::PushArgs>),
     Index(index::IndexCommand),
+    Check(Box<flags::CheckArgs>),
     /// A build whose arguments are the inputs of the GitHub action.
     Action,
     Ci(Box<flags::CiCommandArgs>),
     Login(flags::LoginArgs),
     Auth(flags::AuthArgs),
+    Cache(cache::CacheCommand),
     Doctor(flags::DoctorArgs),
     Restore,
     Version,
@@ -237,8 +252,10 @@ fn parse(arguments: &[OsString]) -> Result<Parsed, u8> {
             Command::Build(args) => Parsed::Build { args, is_executor },
             Command::Push(args) => Parsed::Push(args),
             Command::Index(command) => Parsed::Index(command),
+            Command::Check(args) => Parsed::Check(args),
             Command::Login(args) => Parsed::Login(args),
             Command::Auth(args) => Parsed::Auth(args),
+            Command::Cache(command) => Parsed::Cache(command),
             Command::Doctor(args) => Parsed::Doctor(args),
             Command::Restore => Parsed::Restore,
             Command::Ci(args) => Parsed::Ci(args),
