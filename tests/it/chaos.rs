@@ -33,7 +33,11 @@ fn every_build_succeeds_where_one_request_of_twenty_fails() {
             uses: 7,
             realm: None,
         };
-        let registry = Registry::start(if seed % 2 == 0 { bearer } else { Auth::Open });
+        let registry = Registry::start(if seed.is_multiple_of(2) {
+            bearer
+        } else {
+            Auth::Open
+        });
         let tar = tar_of(&[("base", 'f', &"base ".repeat(20_000), 0o644)]);
         put_base(&registry, "base", "v1", &tar, &json!({}));
         registry.state().chaos = Some(Chaos {
