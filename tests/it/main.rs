@@ -21,6 +21,8 @@ mod clouds;
 mod contexts;
 mod copying;
 mod credentials;
+mod downloads;
+mod filters;
 mod indexes;
 mod mirrors;
 mod mistakes;
