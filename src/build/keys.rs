@@ -13,6 +13,7 @@ use crate::plan::{
     RunNetwork, RunSecurity, RunStep, StageBase, StepKind, Unpack, WorkdirStep,
 };
 
+use super::mount;
 use super::request::{LayerOptions, SnapshotOptions};
 
 /// The keys of a plan.
@@ -242,7 +243,7 @@ impl Keys {
                 match from {
                     None => hasher.field("tree", "nothing"),
                     Some(CopyFrom::Context) => {
-                        let path = Spanned::new(source.clone(), Span::default());
+                        let path = Spanned::new(mount::literal(source), Span::default());
                         let contents = inputs.contents(&[CopySource::Path(path)], None)?;
                         hasher.field("contents", contents.as_str())
                     }
@@ -267,7 +268,7 @@ impl Keys {
                 match from {
                     None => hasher.field("tree", "nothing"),
                     Some(CopyFrom::Context) => {
-                        let path = Spanned::new(source.clone(), Span::default());
+                        let path = Spanned::new(mount::literal(source), Span::default());
                         let contents = inputs.contents(&[CopySource::Path(path)], None)?;
                         hasher.field("contents", contents.as_str())
                     }
