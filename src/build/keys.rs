@@ -495,6 +495,7 @@ mod tests {
             is_platform_explicit: false,
             build_platform: platform.clone(),
             labels: owned(case.labels),
+            network: RunNetwork::Default,
         };
         let dockerfile = dockerfile::parse(case.text.as_bytes()).unwrap();
         let mut images: Vec<ImageConfig> = Vec::new();
