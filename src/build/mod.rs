@@ -149,6 +149,7 @@ pub fn run(
         is_platform_explicit: request.is_platform_explicit,
         build_platform: Platform::host(),
         labels: request.labels.clone(),
+        network: request.network,
     };
     let (outline, images) = outline(&dockerfile, &options, request, &client, services)?;
 
