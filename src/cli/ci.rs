@@ -294,6 +294,14 @@ impl Platform {
                 masks.push(basic(username, secret));
             }
         }
+        let pairs = env
+            .iter()
+            .filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
+        masks.extend(
+            ci::inputs::secrets(&pairs.collect())
+                .into_iter()
+                .map(|(_, value)| value),
+        );
         masks.retain(|mask| mask.len() >= MASK_MIN);
         Log {
             style: self.ci.map(Ci::style).unwrap_or_default(),
@@ -411,6 +419,15 @@ pub(super) fn inputs(mut env: Env) -> Result<(Vec<String>, Env), UsageError> {
         .iter()
         .filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
     let arguments = ci::inputs::arguments(&pairs.collect())?;
+    let pairs = env
+        .iter()
+        .filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
+    for (number, (_, value)) in ci::inputs::secrets(&pairs.collect())
+        .into_iter()
+        .enumerate()
+    {
+        env.set(&ci::inputs::secret_variable(number), &value);
+    }
     if let Some(token) = env.text("INPUT_GITHUB_TOKEN").map(str::to_owned) {
         env.set("GITHUB_TOKEN", &token);
     }
