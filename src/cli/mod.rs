@@ -6,6 +6,7 @@
 
 mod auth;
 mod cache;
+mod check;
 mod ci;
 mod diagnostic;
 mod doctor;
@@ -116,6 +117,11 @@ pub fn run(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> u8
             print_line(concat!("longshore ", env!("CARGO_PKG_VERSION")));
             0
         }
+        Parsed::Check(args) => {
+            let env = Env::new(environment);
+            let has_color = std::io::stdout().is_terminal() && env.os("NO_COLOR").is_none();
+            check::check(&args, &env, has_color)
+        }
         Parsed::Login(args) => login::login(&args, &Env::new(environment)),
         Parsed::Auth(args) => auth::auth(&args, &Env::new(environment)),
         Parsed::Doctor(args) => doctor::doctor(&args, &Env::new(environment)),
@@ -162,6 +168,7 @@ enum Parsed {
         args: Box<BuildArgs>,
         is_executor: bool,
     },
+    Check(Box<flags::CheckArgs>),
     /// A build whose arguments are the inputs of the GitHub action.
     Action,
     Ci(Box<flags::CiCommandArgs>),
@@ -224,6 +231,7 @@ fn parse(arguments: &[OsString]) -> Result<Parsed, u8> {
     Ok(
         match Program::from_arg_matches(&matches).map_err(fail)?.command {
             Command::Build(args) => Parsed::Build { args, is_executor },
+            Command::Check(args) => Parsed::Check(args),
             Command::Login(args) => Parsed::Login(args),
             Command::Auth(args) => Parsed::Auth(args),
             Command::Doctor(args) => Parsed::Doctor(args),

@@ -416,6 +416,13 @@ impl Events for Renderer {
                 &format!("wrote {what} {}", path.display()),
                 json!({"wrote": what, "path": path.display().to_string()}),
             ),
+            Event::Finding(finding) => {
+                let place = place(state, Some(finding.span));
+                let line = state.source.as_ref().map(|source| source.line(finding.span));
+                let text = format!("{}: {}{place}; {}", finding.rule.name, finding.message, finding.hint);
+                let fields = json!({"check": finding.rule.name, "line": line, "hint": finding.hint});
+                self.line(state, Level::Warn, &text, fields);
+            }
             Event::Warning { message, span } => {
                 let place = place(state, span);
                 self.line(state, Level::Warn, &format!("{message}{place}"), json!({}));

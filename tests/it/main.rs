@@ -13,6 +13,7 @@ mod support;
 mod adding;
 mod caching;
 mod changes;
+mod checks;
 mod ci;
 #[cfg(all(feature = "s3", feature = "gcs", feature = "azure"))]
 mod clouds;
