@@ -50,6 +50,7 @@ impl Ci for GitLab {
                 value: found.value.to_ascii_lowercase(),
                 ..found
             }),
+            identity_variables: vec!["OCI_ID_TOKEN"],
             secrets: vec![
                 "CI_REGISTRY_PASSWORD",
                 "CI_DEPLOY_PASSWORD",

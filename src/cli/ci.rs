@@ -32,6 +32,8 @@ pub(super) struct Platform {
     defaults: Defaults,
     version: String,
     outputs: Vec<(Format, PathBuf)>,
+    /// Whether this is a fork's change request, which gets no identity and pushes nothing.
+    is_guarded: bool,
     /// What was decided, by what, for `longshore ci`.
     decided: Vec<(&'static str, Found)>,
     /// What the user should know before the build.
@@ -73,6 +75,7 @@ impl Platform {
             defaults,
             version: String::new(),
             outputs: Vec::new(),
+            is_guarded: false,
             decided: Vec::new(),
             notices: Vec::new(),
             journal: Arc::default(),
@@ -252,6 +255,7 @@ impl Platform {
         if let Some(fork) = &self.facts.fork
             && !args.ci.push_from_forks
         {
+            self.is_guarded = true;
             if !is_off && !args.destination.is_empty() {
                 args.no_push = Some(true);
                 self.notices.push(format!(
@@ -318,12 +322,7 @@ impl Platform {
 
     /// The environment, for a fork's change request without what an identity can be had by.
     pub(super) fn without_identity(&self, mut env: Env) -> Env {
-        if self.facts.fork.is_some()
-            && self
-                .notices
-                .iter()
-                .any(|notice| notice.contains("no identity token"))
-        {
+        if self.is_guarded {
             env.remove(&self.defaults.identity_variables);
         }
         env
