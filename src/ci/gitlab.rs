@@ -62,7 +62,6 @@ impl Ci for GitLab {
                 .into_iter()
                 .filter_map(|name| certificates(env.get(name)?))
                 .collect(),
-            ..Defaults::default()
         }
     }
 
