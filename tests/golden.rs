@@ -82,6 +82,7 @@ fn options(row: &Value) -> Options {
         is_platform_explicit: false,
         build_platform: platform,
         labels: Vec::new(),
+        network: longshore::plan::RunNetwork::Default,
     }
 }
 

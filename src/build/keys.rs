@@ -13,6 +13,7 @@ use crate::plan::{
     RunNetwork, RunSecurity, RunStep, StageBase, StepKind, Unpack, WorkdirStep,
 };
 
+use super::mount;
 use super::request::{LayerOptions, SnapshotOptions};
 
 /// The keys of a plan.
@@ -249,7 +250,7 @@ impl Keys {
                 match from {
                     None => hasher.field("tree", "nothing"),
                     Some(CopyFrom::Context) => {
-                        let path = Spanned::new(source.clone(), Span::default());
+                        let path = Spanned::new(mount::literal(source), Span::default());
                         let contents = inputs.contents(&[CopySource::Path(path)], None)?;
                         hasher.field("contents", contents.as_str())
                     }
@@ -274,7 +275,7 @@ impl Keys {
                 match from {
                     None => hasher.field("tree", "nothing"),
                     Some(CopyFrom::Context) => {
-                        let path = Spanned::new(source.clone(), Span::default());
+                        let path = Spanned::new(mount::literal(source), Span::default());
                         let contents = inputs.contents(&[CopySource::Path(path)], None)?;
                         hasher.field("contents", contents.as_str())
                     }
@@ -526,6 +527,7 @@ mod tests {
             is_platform_explicit: false,
             build_platform: platform.clone(),
             labels: owned(case.labels),
+            network: RunNetwork::Default,
         };
         let dockerfile = dockerfile::parse(case.text.as_bytes()).unwrap();
         let mut images: Vec<ImageConfig> = Vec::new();

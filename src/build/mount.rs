@@ -119,7 +119,7 @@ pub(super) fn check(
     if insecure && !request.allows_insecure {
         return Err(failed(step, span, MountFailure::NotAllowed));
     }
-    let network = network(run, request);
+    let network = network(run);
     executor
         .check_special(network, insecure)
         .map_err(|source| failed(step, span, MountFailure::Isolation(Box::new(source))))
@@ -129,12 +129,10 @@ pub(super) fn check(
 ///
 /// # Deviation
 /// In BuildKit `host` has to be allowed. Here the default network is the builder's own, and `host` means the same.
-pub(super) fn network(run: &RunStep, request: &Request) -> Network {
-    match (run.network, request.network) {
-        (RunNetwork::None, _) | (RunNetwork::Default, RunNetwork::None) => Network::None,
-        (RunNetwork::Host, _) | (RunNetwork::Default, RunNetwork::Default | RunNetwork::Host) => {
-            Network::Host
-        }
+pub(super) fn network(run: &RunStep) -> Network {
+    match run.network {
+        RunNetwork::None => Network::None,
+        RunNetwork::Host | RunNetwork::Default => Network::Host,
     }
 }
 
@@ -188,8 +186,10 @@ pub(super) fn give(engine: &Engine<'_>, step: &Step, run: &RunStep) -> Result<Gi
                 access,
                 ..
             } => {
-                // One that was not given and is not required is not there, as in BuildKit.
+                // One that was not given and is not required is no file, and an empty variable, as in BuildKit.
                 let Some(content) = engine.request.secrets.get(id) else {
+                    let empty = env.iter().map(|name| (name.clone(), String::new()));
+                    given.env.extend(empty);
                     continue;
                 };
                 if let Some(target) = target {
@@ -524,7 +524,7 @@ fn looks_as_copied(tree: &SourceTree<'_>, path: &RelPath) -> Result<bool, CopyEr
 }
 
 /// A name in which no character stands for others.
-fn literal(name: &str) -> String {
+pub(super) fn literal(name: &str) -> String {
     let mut text = String::with_capacity(name.len());
     for character in name.chars() {
         if matches!(character, '*' | '?' | '[' | ']' | '\\') {

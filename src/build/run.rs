@@ -54,7 +54,7 @@ pub(super) fn run(
         hostname: HOSTNAME.to_owned(),
         hosts: request.hosts.clone(),
         resolv_conf: request.resolv_conf.clone(),
-        network: mount::network(run, request),
+        network: mount::network(run),
         insecure: run.security == RunSecurity::Insecure,
         mounts: given.mounts.clone(),
     };

@@ -48,7 +48,7 @@ impl State<'_> {
             user: self.config.config.user.clone(),
             shell_form,
             mounts,
-            network: network(run),
+            network: network(run, self.scope.options.network),
             security: security(run),
         };
         Ok((history, StepKind::Run(step)))
@@ -84,11 +84,11 @@ impl State<'_> {
 }
 
 /// The parser lets only these through.
-fn network(run: &Run) -> RunNetwork {
+fn network(run: &Run, default: RunNetwork) -> RunNetwork {
     match run.network.as_ref().map(|given| given.value.as_str()) {
         Some("none") => RunNetwork::None,
         Some("host") => RunNetwork::Host,
-        Some(_) | None => RunNetwork::Default,
+        Some(_) | None => default,
     }
 }
 

@@ -83,7 +83,7 @@ pub fn enter(options: &EnterOptions) -> Result<Box<dyn Executor>, SandboxError> 
         };
         match checked {
             Ok(Some(findings)) => return enter_namespace(rung, &findings, &options.state_dir),
-            Ok(None) => return super::inplace::enter(&options.keep),
+            Ok(None) => return super::inplace::enter(&options.keep, &options.state_dir),
             Err(reason) => reasons.push(format!("{}: {reason}", rung.name())),
         }
     }

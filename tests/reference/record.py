@@ -10,16 +10,19 @@ import cases, describe
 from reference_daemon import daemon
 
 OPTIONS = {"--build-arg": "build-arg:", "--label": "label:", "--target": "target="}
+# What buildctl calls the same.
+SAME = {"--secret"}
 
 
-def options(name):
+def options(name, place):
     """The flags of the case in buildctl's words."""
-    words, flags = cases.read(name, "args"), []
+    words, flags = cases.flags(name, place), []
     while words:
         flag, value = words.pop(0), None
         if "=" in flag:
             flag, value = flag.split("=", 1)
-        flags += ["--opt", OPTIONS[flag] + (words.pop(0) if value is None else value)]
+        value = words.pop(0) if value is None else value
+        flags += [flag, value] if flag in SAME else ["--opt", OPTIONS[flag] + value]
     return flags
 
 
@@ -27,7 +30,7 @@ def build(address, name, place, output):
     registry = os.environ["LONGSHORE_TEST_REGISTRY"]
     command = [sys.argv[2], "--addr", address, "build", "--progress", "plain", "--frontend", "dockerfile.v0",
                "--local", f"context={place}/context", "--local", f"dockerfile={place}",
-               "--opt", f"build-arg:REGISTRY={registry}", *options(name), "--output", f"type=oci,tar=false,dest={output}"]
+               "--opt", f"build-arg:REGISTRY={registry}", *options(name, place), "--output", f"type=oci,tar=false,dest={output}"]
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
 
 

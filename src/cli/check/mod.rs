@@ -164,6 +164,7 @@ fn find(args: &CheckArgs, env: &Env) -> Result<(Findings, bool), Failure> {
         is_platform_explicit: args.custom_platform.is_some(),
         build_platform: Platform::host(),
         labels: Vec::new(),
+        network: crate::plan::RunNetwork::Default,
     };
     let is_error = inspect(
         &mut findings,
