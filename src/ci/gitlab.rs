@@ -50,6 +50,7 @@ impl Ci for GitLab {
                 value: found.value.to_ascii_lowercase(),
                 ..found
             }),
+            identity_variables: vec!["OCI_ID_TOKEN"],
             secrets: vec![
                 "CI_REGISTRY_PASSWORD",
                 "CI_DEPLOY_PASSWORD",
@@ -61,7 +62,6 @@ impl Ci for GitLab {
                 .into_iter()
                 .filter_map(|name| certificates(env.get(name)?))
                 .collect(),
-            ..Defaults::default()
         }
     }
 

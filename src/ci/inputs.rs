@@ -22,6 +22,10 @@ pub enum Meaning {
     Tags,
     /// The single platform.
     Platforms,
+    /// `id=value` lines: the values stay in variables, see [`secrets`].
+    Secrets,
+    /// `id=path` lines.
+    SecretFiles,
     /// Read where credentials are, and never an argument.
     Credential,
     /// For the step itself: which program is run, and how.
@@ -43,6 +47,14 @@ pub const INPUTS: &[(&str, Meaning)] = &[
     ("labels", Meaning::Lines("--label")),
     ("push", Meaning::Switch("--push")),
     ("push-from-forks", Meaning::Switch("--push-from-forks")),
+    ("secrets", Meaning::Secrets),
+    ("secret-files", Meaning::SecretFiles),
+    ("ssh", Meaning::Lines("--ssh")),
+    ("network", Meaning::Value("--network")),
+    ("cache", Meaning::Switch("--cache")),
+    ("cache-repository", Meaning::Value("--cache-repo")),
+    ("cache-ttl", Meaning::Value("--cache-ttl")),
+    ("registry-mirror", Meaning::List("--registry-mirror")),
     ("registry", Meaning::Credential),
     ("username", Meaning::Credential),
     ("password", Meaning::Credential),
@@ -60,7 +72,6 @@ pub const INPUTS: &[(&str, Meaning)] = &[
     ("image", Meaning::Same("images")),
     ("tag", Meaning::Same("tags")),
     ("binary", Meaning::Step),
-    ("version", Meaning::Step),
     ("sudo", Meaning::Step),
 ];
 
@@ -83,6 +94,9 @@ pub enum InputError {
         /// What it is set to.
         value: String,
     },
+    /// A line without a name.
+    #[error("input {0} has a line that is not of the form id=value")]
+    Pair(&'static str),
     /// A line end where one line is meant.
     #[error("input {0} has more than one line")]
     Line(&'static str),
@@ -94,6 +108,20 @@ pub fn value<'a>(env: &'a Env, name: &str) -> Option<&'a str> {
     env.get(&format!("INPUT_{upper}"))
         .or_else(|| env.get(&format!("INPUT_{}", upper.replace('-', "_"))))
         .filter(|value| !value.trim().is_empty())
+}
+
+/// The secrets of the build, `(id, value)`, of the input `secrets`. Lines without a name are left out.
+pub fn secrets(env: &Env) -> Vec<(String, String)> {
+    let text = value(env, "secrets").unwrap_or_default();
+    let pairs = text.lines().filter_map(|line| line.split_once('='));
+    pairs
+        .map(|(id, value)| (id.trim().to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// The variable in which a secret is carried to the build.
+pub fn secret_variable(number: usize) -> String {
+    format!("LONGSHORE_INPUT_SECRET_{number}")
 }
 
 /// The arguments of `longshore build` that the inputs ask for.
@@ -180,6 +208,17 @@ pub fn arguments(env: &Env) -> Result<Vec<String>, InputError> {
                 1 => arguments.extend(items().map(|item| format!("--custom-platform={item}"))),
                 many => return Err(InputError::Platforms(many)),
             },
+            Meaning::Secrets => {
+                for (number, (id, _)) in secrets(env).into_iter().enumerate() {
+                    arguments.push(format!("--secret=id={id},env={}", secret_variable(number)));
+                }
+            }
+            Meaning::SecretFiles => {
+                for line in lines() {
+                    let (id, path) = line.split_once('=').ok_or(InputError::Pair(name))?;
+                    arguments.push(format!("--secret=id={},src={}", id.trim(), path.trim()));
+                }
+            }
             Meaning::Arguments => last.extend(lines().map(str::to_owned)),
             Meaning::Credential | Meaning::Step | Meaning::Same(_) => {}
         }
@@ -259,6 +298,56 @@ mod tests {
             &[("ARGS", "--label=a=$(id)\n--no-push"), ("PASSWORD", "x")],
             &["--label=a=$(id)", "--no-push"],
         );
+    }
+
+    #[test]
+    fn secrets_stay_out_of_the_arguments() {
+        check(
+            &[
+                ("SECRETS", "tok=s3cret=x\n"),
+                ("SECRET_FILES", "npm=./npmrc"),
+                ("CACHE", "true"),
+            ],
+            &[
+                "--secret=id=tok,env=LONGSHORE_INPUT_SECRET_0",
+                "--secret=id=npm,src=./npmrc",
+                "--cache=true",
+            ],
+        );
+    }
+
+    #[test]
+    fn the_action_declares_these_inputs_and_passes_them_on() {
+        let text = include_str!("../../action.yml");
+        let declared = text
+            .split_once("\ninputs:\n")
+            .and_then(|(_, rest)| rest.split_once("\noutputs:\n"));
+        let (declared, rest) = declared.expect("inputs and outputs");
+        let names = |text: &str| -> Vec<String> {
+            let keys = text
+                .lines()
+                .filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+            keys.filter_map(|line| Some(line.trim().strip_suffix(':')?.to_owned()))
+                .collect()
+        };
+        let mut inputs = names(declared);
+        inputs.sort();
+        let mut known: Vec<&str> = INPUTS.iter().map(|(name, _)| *name).collect();
+        known.sort_unstable();
+        assert_eq!(inputs, known);
+        for name in known {
+            let variable = format!(
+                "INPUT_{}: ${{{{ inputs.{name} }}}}",
+                name.to_ascii_uppercase().replace('-', "_")
+            );
+            assert!(text.contains(&variable), "{variable}");
+        }
+        let outputs = names(rest.split_once("\nruns:\n").expect("runs").0);
+        let promised: Vec<&str> = crate::ci::outputs::step_outputs(&crate::ci::Report::default())
+            .iter()
+            .map(|(name, _)| *name)
+            .collect();
+        assert_eq!(outputs, promised);
     }
 
     #[test]

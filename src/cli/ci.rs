@@ -32,6 +32,8 @@ pub(super) struct Platform {
     defaults: Defaults,
     version: String,
     outputs: Vec<(Format, PathBuf)>,
+    /// Whether this is a fork's change request, which gets no identity and pushes nothing.
+    is_guarded: bool,
     /// What was decided, by what, for `longshore ci`.
     decided: Vec<(&'static str, Found)>,
     /// What the user should know before the build.
@@ -73,6 +75,7 @@ impl Platform {
             defaults,
             version: String::new(),
             outputs: Vec::new(),
+            is_guarded: false,
             decided: Vec::new(),
             notices: Vec::new(),
             journal: Arc::default(),
@@ -252,6 +255,7 @@ impl Platform {
         if let Some(fork) = &self.facts.fork
             && !args.ci.push_from_forks
         {
+            self.is_guarded = true;
             if !is_off && !args.destination.is_empty() {
                 args.no_push = Some(true);
                 self.notices.push(format!(
@@ -294,6 +298,14 @@ impl Platform {
                 masks.push(basic(username, secret));
             }
         }
+        let pairs = env
+            .iter()
+            .filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
+        masks.extend(
+            ci::inputs::secrets(&pairs.collect())
+                .into_iter()
+                .map(|(_, value)| value),
+        );
         masks.retain(|mask| mask.len() >= MASK_MIN);
         Log {
             style: self.ci.map(Ci::style).unwrap_or_default(),
@@ -310,12 +322,7 @@ impl Platform {
 
     /// The environment, for a fork's change request without what an identity can be had by.
     pub(super) fn without_identity(&self, mut env: Env) -> Env {
-        if self.facts.fork.is_some()
-            && self
-                .notices
-                .iter()
-                .any(|notice| notice.contains("no identity token"))
-        {
+        if self.is_guarded {
             env.remove(&self.defaults.identity_variables);
         }
         env
@@ -411,6 +418,15 @@ pub(super) fn inputs(mut env: Env) -> Result<(Vec<String>, Env), UsageError> {
         .iter()
         .filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
     let arguments = ci::inputs::arguments(&pairs.collect())?;
+    let pairs = env
+        .iter()
+        .filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
+    for (number, (_, value)) in ci::inputs::secrets(&pairs.collect())
+        .into_iter()
+        .enumerate()
+    {
+        env.set(&ci::inputs::secret_variable(number), &value);
+    }
     if let Some(token) = env.text("INPUT_GITHUB_TOKEN").map(str::to_owned) {
         env.set("GITHUB_TOKEN", &token);
     }
