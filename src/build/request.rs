@@ -8,6 +8,7 @@ use crate::context::Source;
 use crate::http::HttpConfig;
 use crate::oci::{Compression, Platform, Reference};
 use crate::registry::RegistryOptions;
+use crate::store::Stores;
 
 /// What a build is asked to do.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub struct Request {
     pub registry: RegistryOptions,
     /// How anything is reached over HTTP.
     pub http: HttpConfig,
+    /// How object stores are reached.
+    pub stores: Stores,
     /// Who we are to registries.
     pub keychain: Arc<dyn Keychain>,
     /// How often the download of a base image is tried again as a whole.

@@ -57,6 +57,10 @@ pub(super) const VARIABLES: &[(&str, &str)] = &[
         "who we are to Amazon, with the meaning that its own tools give them",
     ),
     (
+        "S3_ENDPOINT, S3_FORCE_PATH_STYLE, AWS_ENDPOINT_URL_S3",
+        "where the buckets of s3:// contexts are, and whether their names stand in the path: true or false",
+    ),
+    (
         "AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_STS, AWS_ENDPOINT_URL_ECR, AWS_ENDPOINT_URL_ECR_PUBLIC",
         "where Amazon's services are",
     ),

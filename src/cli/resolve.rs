@@ -51,6 +51,7 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         &http,
         plain_http,
     )?);
+    let stores = super::keychain::stores(&args.credentials, env, &http)?;
     let created = match env.text("SOURCE_DATE_EPOCH") {
         Some(text) => text
             .trim()
@@ -85,6 +86,7 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         snapshot,
         http,
         registry,
+        stores,
         keychain,
         download_retries: args.image_download_retry,
         push_retries: args.push_retry,
@@ -135,7 +137,7 @@ pub(super) fn keep(args: &BuildArgs, is_executor: bool) -> Vec<PathBuf> {
     let mut keep = cache::directories(args);
     match Source::parse(context_text(args, is_executor)) {
         Ok(Source::Directory(path)) => keep.push(absolute(&path)),
-        Ok(Source::Archive(_) | Source::Stdin) | Err(_) => {}
+        Ok(Source::Archive(_) | Source::Stdin | Source::Object(_)) | Err(_) => {}
     }
     // The root itself cannot be kept; what a mistake is, is told when the context is opened.
     keep.retain(|path| path != Path::new("/"));
@@ -156,7 +158,7 @@ fn context(args: &BuildArgs, around: &Surroundings) -> Result<Source, UsageError
     Ok(match source {
         Source::Directory(path) => Source::Directory(absolute(&path)),
         Source::Archive(path) => Source::Archive(absolute(&path)),
-        Source::Stdin => Source::Stdin,
+        Source::Stdin | Source::Object(_) => source,
     })
 }
 

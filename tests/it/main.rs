@@ -3,7 +3,7 @@
 
 mod image;
 mod machine;
-#[cfg(all(feature = "s3", feature = "gcs", feature = "azure"))]
+#[cfg(feature = "s3")]
 mod mock;
 mod program;
 #[expect(dead_code, reason = "the tests of the registry room use the rest")]
@@ -27,3 +27,5 @@ mod repeating;
 mod running;
 mod settings;
 mod signals;
+#[cfg(feature = "s3")]
+mod stores;
