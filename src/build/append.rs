@@ -37,7 +37,7 @@ impl Building<'_> {
             self.add_history(step.created_by.clone(), None, true);
             return;
         };
-        let created = if self.engine.request.is_created_explicit {
+        let created = if self.engine.request.cache.is_created_explicit {
             self.engine.created_text()
         } else {
             created_text(hit.record.created)
@@ -184,7 +184,7 @@ impl Building<'_> {
         created: Option<String>,
         empty_layer: bool,
     ) {
-        let explicit = self.engine.request.is_created_explicit;
+        let explicit = self.engine.request.cache.is_created_explicit;
         self.history.push(History {
             created: created.or_else(|| explicit.then(|| self.engine.created_text())),
             created_by: Some(created_by),

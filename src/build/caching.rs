@@ -6,7 +6,7 @@ use crate::cache::{Cache, DirectoryCache, RegistryCache};
 use crate::context::Context;
 use crate::oci::Digest;
 use crate::output::{ImageLayer, LayerSource};
-use crate::plan::{CopyStep, Plan};
+use crate::plan::{ChmodSpec, CopySource, Plan};
 use crate::registry::{Action, Client};
 
 use super::ahead::diff_ids;
@@ -61,7 +61,7 @@ impl Inputs for Files<'_> {
     }
 
     /// What goes wrong here goes wrong again, and is told, when the step is carried out.
-    fn contents(&mut self, step: &CopyStep) -> Option<Digest> {
+    fn contents(&mut self, sources: &[CopySource], chmod: Option<&ChmodSpec>) -> Option<Digest> {
         let tree = SourceTree {
             rootfs: self.context.rootfs(),
             ignore: self.context.ignore(),
@@ -69,7 +69,7 @@ impl Inputs for Files<'_> {
             owners: Arc::default(),
             name: "the build context".to_owned(),
         };
-        contents::digest(step, &tree, &mut Vec::new()).ok()
+        contents::digest(sources, chmod, &tree, &mut Vec::new()).ok()
     }
 }
 

@@ -9,7 +9,7 @@ use std::io::Read;
 
 use crate::cache::KeyHasher;
 use crate::oci::Digest;
-use crate::plan::{ChmodSpec, CopySource, CopyStep};
+use crate::plan::{ChmodSpec, CopySource};
 use crate::rootfs::{Device, Dir, FileType, Metadata, RelPath};
 
 use super::CopyError;
@@ -21,20 +21,21 @@ const READ_SIZE: usize = 256 * 1024;
 /// A file and what of it reaches the layer, for who wants to know what changed.
 pub(super) type Seen = Vec<(String, Digest)>;
 
-/// Digests what `step` takes; gives each file with its digest to `seen`.
+/// Digests what is taken; gives each file with its digest to `seen`.
 pub(super) fn digest(
-    step: &CopyStep,
+    sources: &[CopySource],
+    chmod: Option<&ChmodSpec>,
     source: &SourceTree<'_>,
     seen: &mut Seen,
 ) -> Result<Digest, CopyError> {
     let mut walk = Walk {
         source,
-        chmod: step.chmod.as_ref().map(|mode| &mode.value),
+        chmod,
         links: HashMap::new(),
         lines: Vec::new(),
         seen,
     };
-    for spec in &step.sources {
+    for spec in sources {
         match spec {
             CopySource::Inline { name, content } => {
                 let digest = Digest::of(content.as_bytes());

@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::layer;
 use crate::oci::{Descriptor, Digest, Reference};
 use crate::output::{ImageLayer, LayerSource};
-use crate::plan::{CopyFrom, Outline, Plan, StageBase, StepKind};
+use crate::plan::{CopyFrom, Outline, Plan, StageBase};
 use crate::registry::{self, Client};
 use crate::rootfs::{Owner, Protected, RelPath, Rootfs};
 use crate::sandbox::{Executor, FinishedStage, SandboxError, Workspace};
@@ -23,13 +23,13 @@ use super::event::{Direction, Event, Events};
 use super::fetch::{Image, image_error, progress};
 use super::keys::Keys;
 use super::layers::{self, Packer};
-use super::need::Needs;
+use super::need::{Needs, read_by};
 use super::schedule;
 use super::sources::SourceTree;
 use super::stage::{Failed, Parent, StageResult};
 use super::tree::{mounted, open_layers};
 use super::upload::Uploads;
-use super::{BuildError, Request, Services};
+use super::{BuildError, Request, Services, mount};
 
 /// What all stages of one build share.
 pub(super) struct Engine<'a> {
@@ -61,6 +61,8 @@ pub(super) struct Engine<'a> {
     /// Trees of images that are only copied from, with the owners that the trees cannot hold.
     pub(super) trees: Mutex<HashMap<usize, (FinishedStage, Arc<layer::Ownership>)>>,
     pub(super) blobs: Mutex<HashMap<Digest, Arc<Mutex<Blob>>>>,
+    /// Parts of the context that were copied aside for mounts.
+    pub(super) copies: mount::Copies,
 }
 
 /// A layer's blob.
@@ -111,11 +113,10 @@ impl Engine<'_> {
 
     /// Whether the tree of `stage` is needed after `user` has begun to continue it.
     pub(super) fn is_needed_beside(&self, stage: usize, user: usize) -> bool {
-        let copies_from_it = self.plan.stages[user].steps.iter().any(|step| {
-            matches!(&step.kind, StepKind::Copy(copy) if copy.from == CopyFrom::Stage(stage))
-        });
+        let mut steps = self.plan.stages[user].steps.iter();
+        let reads_it = steps.any(|step| read_by(&step.kind).contains(&stage));
         let users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        copies_from_it || users[stage].iter().any(|other| *other != user)
+        reads_it || users[stage].iter().any(|other| *other != user)
     }
 
     /// Whether the layers of a stage are layers of the image.
@@ -225,8 +226,22 @@ impl Engine<'_> {
         }
     }
 
+    /// Where the files are that a mount shows.
+    pub(super) fn root_of(&self, from: CopyFrom) -> Result<PathBuf, BuildError> {
+        match from {
+            CopyFrom::Context => Ok(self.context.directory().to_owned()),
+            CopyFrom::Stage(stage) => self.with_tree(stage, |tree| Ok(tree.root().to_owned())),
+            CopyFrom::Image(image) => Ok(self.image_root(image)?.0),
+        }
+    }
+
     /// The tree of an image that is only copied from, unpacked once, and owners that it cannot hold.
     fn image_tree(&self, image: usize) -> Result<(Rootfs, Arc<layer::Ownership>), BuildError> {
+        let (root, owners) = self.image_root(image)?;
+        Ok((Rootfs::open(&root)?, owners))
+    }
+
+    fn image_root(&self, image: usize) -> Result<(PathBuf, Arc<layer::Ownership>), BuildError> {
         let mut trees = self.trees.lock().unwrap_or_else(PoisonError::into_inner);
         let (tree, owners) = match trees.entry(image) {
             Entry::Occupied(tree) => tree.into_mut(),
@@ -239,7 +254,7 @@ impl Engine<'_> {
                 place.insert((workspace.finish()?, owners))
             }
         };
-        Ok((Rootfs::open(tree.root())?, Arc::clone(owners)))
+        Ok((tree.root().to_owned(), Arc::clone(owners)))
     }
 
     /// A layer's blob as a file; begins to fetch all further layers of the stack when the first is not there.

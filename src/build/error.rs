@@ -116,6 +116,17 @@ pub enum BuildError {
         #[source]
         source: Box<sandbox::SandboxError>,
     },
+    /// A RUN asks for what it cannot have.
+    #[error("{display}: cannot be run as it asks")]
+    Mount {
+        /// The instruction.
+        display: String,
+        /// Where it is.
+        span: Span,
+        /// Why.
+        #[source]
+        source: super::MountFailure,
+    },
     /// A user or group is not in the image.
     #[error("USER cannot be resolved")]
     User {
@@ -308,6 +319,7 @@ impl BuildError {
             | Self::BrokenImage { span, .. }
             | Self::Run { span, .. }
             | Self::Start { span, .. }
+            | Self::Mount { span, .. }
             | Self::User { span, .. } => Some(*span),
             Self::Copy(failure) => match &*failure.source {
                 CopyError::Missing { span, .. } => Some(*span),
@@ -353,6 +365,7 @@ impl BuildError {
                 ),
                 _ => None,
             },
+            Self::Mount { source, .. } => source.hint(),
             Self::User {
                 source: UserError::NoUser { .. },
                 ..

@@ -6,9 +6,11 @@
 //! advance has no key, nor have those after it: they are carried out.
 
 use crate::cache::{CacheKey, KeyHasher};
+use crate::dockerfile::{Span, Spanned};
 use crate::oci::{Compression, Digest, Platform};
 use crate::plan::{
-    CopyFrom, CopySource, CopyStep, Plan, RunStep, StageBase, StepKind, Unpack, WorkdirStep,
+    CacheMount, ChmodSpec, CopyFrom, CopySource, CopyStep, MountAccess, MountKind, Plan,
+    RunNetwork, RunSecurity, RunStep, StageBase, StepKind, Unpack, WorkdirStep,
 };
 
 use super::request::{LayerOptions, SnapshotOptions};
@@ -36,7 +38,7 @@ pub(super) trait Inputs {
     fn layers_of_image(&self, image: usize) -> Vec<Digest>;
 
     /// The digest of what a COPY takes out of the context; `None` if that cannot be told.
-    fn contents(&mut self, step: &CopyStep) -> Option<Digest>;
+    fn contents(&mut self, sources: &[CopySource], chmod: Option<&ChmodSpec>) -> Option<Digest>;
 }
 
 /// What leads from a base to a step.
@@ -90,7 +92,7 @@ impl Keys {
                         continue;
                     }
                     StepKind::Workdir(workdir) => Some(of_workdir(workdir)),
-                    StepKind::Run(run) => Some(of_run(run)),
+                    StepKind::Run(run) => keys.of_run(run, inputs),
                     StepKind::Copy(copy) => keys.of_copy(copy, inputs),
                 };
                 current = current.zip(own).map(|(below, own)| {
@@ -155,18 +157,13 @@ impl Keys {
             span: _,
         } = step;
         let mut hasher = KeyHasher::new("copy");
+        let mode = chmod.as_ref().map(|mode| &mode.value);
         match from {
             CopyFrom::Context => {
-                hasher.field("contents", inputs.contents(step)?.as_str());
+                hasher.field("contents", inputs.contents(sources, mode)?.as_str());
             }
-            CopyFrom::Stage(stage) => {
-                let end = self.stages[*stage].end.as_ref()?;
-                hasher.field("stage", end.top());
-                add_sources(&mut hasher, sources);
-            }
-            CopyFrom::Image(image) => {
-                let layers = inputs.layers_of_image(*image);
-                hasher.list("image", layers.iter().map(Digest::as_str));
+            CopyFrom::Stage(_) | CopyFrom::Image(_) => {
+                hasher.field("tree", self.tree(*from, inputs)?);
                 add_sources(&mut hasher, sources);
             }
         }
@@ -182,6 +179,168 @@ impl Keys {
             },
         );
         Some(hasher.finish())
+    }
+
+    /// Of mounts counts what the command can see of them and cannot leave behind: not what is in a cache, not the value of a
+    /// secret, and not the names that only the command line knows them by.
+    fn of_run(&self, step: &RunStep, inputs: &mut dyn Inputs) -> Option<CacheKey> {
+        let RunStep {
+            argv,
+            program,
+            env,
+            undeclared,
+            workdir,
+            user,
+            shell_form: _,
+            mounts,
+            network,
+            security,
+        } = step;
+        let mut hasher = KeyHasher::new("run");
+        hasher.list("argv", argv);
+        hasher.optional("program", program.as_ref().map(|(_, content)| content));
+        let mut env: Vec<_> = env
+            .iter()
+            .filter(|(name, _)| !undeclared.contains(name))
+            .collect();
+        env.sort_unstable();
+        hasher.list("names", env.iter().map(|(name, _)| name));
+        hasher.list("values", env.iter().map(|(_, value)| value));
+        hasher.field("workdir", workdir).field("user", user);
+        hasher.field(
+            "network",
+            match network {
+                RunNetwork::Default => "default",
+                RunNetwork::None => "none",
+                RunNetwork::Host => "host",
+            },
+        );
+        hasher.field(
+            "security",
+            match security {
+                RunSecurity::Sandbox => "sandbox",
+                RunSecurity::Insecure => "insecure",
+            },
+        );
+        let mounts = mounts
+            .iter()
+            .map(|mount| self.of_mount(&mount.kind, inputs))
+            .collect::<Option<Vec<_>>>()?;
+        hasher.list("mounts", mounts);
+        Some(hasher.finish())
+    }
+
+    fn of_mount(&self, mount: &MountKind, inputs: &mut dyn Inputs) -> Option<CacheKey> {
+        let hasher = match mount {
+            MountKind::Bind {
+                from,
+                source,
+                target,
+                read_only,
+            } => {
+                let mut hasher = KeyHasher::new("bind");
+                match from {
+                    None => hasher.field("tree", "nothing"),
+                    Some(CopyFrom::Context) => {
+                        let path = Spanned::new(source.clone(), Span::default());
+                        let contents = inputs.contents(&[CopySource::Path(path)], None)?;
+                        hasher.field("contents", contents.as_str())
+                    }
+                    Some(from) => hasher
+                        .field("tree", self.tree(*from, inputs)?)
+                        .field("source", source),
+                };
+                hasher.field("target", target);
+                hasher.number("read only", u64::from(*read_only));
+                hasher
+            }
+            MountKind::Cache(CacheMount {
+                id: _,
+                sharing: _,
+                from,
+                source,
+                target,
+                read_only,
+                access,
+            }) => {
+                let mut hasher = KeyHasher::new("cache");
+                match from {
+                    None => hasher.field("tree", "nothing"),
+                    Some(CopyFrom::Context) => {
+                        let path = Spanned::new(source.clone(), Span::default());
+                        let contents = inputs.contents(&[CopySource::Path(path)], None)?;
+                        hasher.field("contents", contents.as_str())
+                    }
+                    Some(from) => hasher.field("tree", self.tree(*from, inputs)?),
+                };
+                hasher.field("source", source).field("target", target);
+                hasher.number("read only", u64::from(*read_only));
+                add_access(&mut hasher, *access);
+                hasher
+            }
+            MountKind::Tmpfs {
+                target,
+                size,
+                read_only,
+            } => {
+                let mut hasher = KeyHasher::new("tmpfs");
+                hasher.field("target", target);
+                hasher.optional("size", size.map(u64::to_le_bytes));
+                hasher.number("read only", u64::from(*read_only));
+                hasher
+            }
+            MountKind::Secret {
+                id,
+                target,
+                env,
+                required,
+                access,
+            } => {
+                let mut hasher = KeyHasher::new("secret");
+                // Without a target the name is where the command sees it.
+                let is_seen = target.is_none() && env.is_none();
+                hasher.optional("id", is_seen.then_some(id));
+                hasher.optional("target", target.as_ref());
+                hasher.optional("env", env.as_ref());
+                hasher.number("required", u64::from(*required));
+                add_access(&mut hasher, *access);
+                hasher
+            }
+            MountKind::Ssh {
+                id: _,
+                target,
+                required,
+                access,
+            } => {
+                let mut hasher = KeyHasher::new("ssh");
+                hasher.optional("target", target.as_ref());
+                hasher.number("required", u64::from(*required));
+                add_access(&mut hasher, *access);
+                hasher
+            }
+        };
+        Some(hasher.finish())
+    }
+
+    /// The key of a whole tree that is not the context.
+    fn tree(&self, from: CopyFrom, inputs: &dyn Inputs) -> Option<CacheKey> {
+        match from {
+            CopyFrom::Context => None,
+            CopyFrom::Stage(stage) => Some(self.stages[stage].end.as_ref()?.top()),
+            CopyFrom::Image(image) => {
+                let layers = inputs.layers_of_image(image);
+                let mut hasher = KeyHasher::new("image");
+                hasher.list("layers", layers.iter().map(Digest::as_str));
+                Some(hasher.finish())
+            }
+        }
+    }
+}
+
+fn add_access(hasher: &mut KeyHasher, access: MountAccess) {
+    let MountAccess { mode, uid, gid } = access;
+    for (name, value) in [("mode", mode), ("uid", uid), ("gid", gid)] {
+        hasher.optional(name, value.map(u32::to_le_bytes));
     }
 }
 
@@ -231,30 +390,6 @@ fn of_workdir(step: &WorkdirStep) -> CacheKey {
     let WorkdirStep { path, user } = step;
     let mut hasher = KeyHasher::new("workdir");
     hasher.field("path", path).field("user", user);
-    hasher.finish()
-}
-
-fn of_run(step: &RunStep) -> CacheKey {
-    let RunStep {
-        argv,
-        program,
-        env,
-        undeclared,
-        workdir,
-        user,
-        shell_form: _,
-    } = step;
-    let mut hasher = KeyHasher::new("run");
-    hasher.list("argv", argv);
-    hasher.optional("program", program.as_ref().map(|(_, content)| content));
-    let mut env: Vec<_> = env
-        .iter()
-        .filter(|(name, _)| !undeclared.contains(name))
-        .collect();
-    env.sort_unstable();
-    hasher.list("names", env.iter().map(|(name, _)| name));
-    hasher.list("values", env.iter().map(|(_, value)| value));
-    hasher.field("workdir", workdir).field("user", user);
     hasher.finish()
 }
 

@@ -16,6 +16,7 @@ mod event;
 mod fetch;
 mod keys;
 mod layers;
+mod mount;
 mod need;
 mod publish;
 mod request;
@@ -47,6 +48,7 @@ use crate::sandbox::{Cancel, Executor};
 
 pub use error::{BuildError, CopyError, CopyFailure, UserError};
 pub use event::{Direction, Event, Events, StepResult, Stream};
+pub use mount::MountFailure;
 pub use request::{CacheOptions, CachePlace, LayerOptions, Outputs, Request, SnapshotOptions};
 
 use ahead::{Faults, Hits, Look};
@@ -303,6 +305,7 @@ impl Parts<'_> {
             users: Mutex::new(needs.users.clone()),
             trees: Mutex::new(HashMap::new()),
             blobs: Mutex::new(HashMap::new()),
+            copies: mount::Copies::default(),
         };
         let mut result = engine.stages()?;
         engine.secure(&result)?;
@@ -358,11 +361,15 @@ fn prepare(
         request, executor, ..
     } = parts;
     let stages = parts.plan.stages.iter().enumerate();
-    let runs = stages
+    let runs: Vec<_> = stages
         .filter(|(index, _)| needs.stage[*index])
         .flat_map(|(index, stage)| &stage.steps[needs.done[index]..])
-        .find(|step| matches!(step.kind, plan::StepKind::Run(_)));
-    if let Some(step) = runs {
+        .filter_map(|step| match &step.kind {
+            plan::StepKind::Run(run) => Some((step, run)),
+            _ => None,
+        })
+        .collect();
+    if let Some((step, _)) = runs.first() {
         executor.check_run().map_err(|source| BuildError::Start {
             display: step.display.clone(),
             span: step.origin.span,
@@ -381,6 +388,9 @@ fn prepare(
                 span: None,
             });
         }
+    }
+    for (step, run) in runs {
+        mount::check(step, run, request, *executor)?;
     }
     // Where nothing is to be done, the push itself comes as early.
     if request.outputs.pushes && request.checks_push && !is_all_done {

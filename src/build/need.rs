@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::plan::{CopyFrom, Plan, StageBase, StagePlan, StepKind};
+use crate::plan::{CopyFrom, Plan, RunMount, StageBase, StagePlan, StepKind};
 
 /// What the stages of a plan need of each other.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,9 +34,7 @@ impl Needs {
             }
             needs.tree[index] |= needs.has_work(stage, index);
             for step in &stage.steps[needs.done[index]..] {
-                if let StepKind::Copy(copy) = &step.kind
-                    && let CopyFrom::Stage(from) = copy.from
-                {
+                for from in read_by(&step.kind) {
                     needs.uses(from, index);
                 }
             }
@@ -74,6 +72,20 @@ impl Needs {
         self.tree[stage] = true;
         self.users[stage].insert(user);
     }
+}
+
+/// The stages whose files a step reads.
+pub(super) fn read_by(step: &StepKind) -> Vec<usize> {
+    let froms = match step {
+        StepKind::Copy(copy) => vec![copy.from],
+        StepKind::Run(run) => run.mounts.iter().filter_map(RunMount::from).collect(),
+        StepKind::Workdir(_) | StepKind::Metadata | StepKind::Silent => Vec::new(),
+    };
+    let stage = |from| match from {
+        CopyFrom::Stage(stage) => Some(stage),
+        CopyFrom::Context | CopyFrom::Image(_) => None,
+    };
+    froms.into_iter().filter_map(stage).collect()
 }
 
 /// Whether a step makes a layer.

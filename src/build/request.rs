@@ -1,5 +1,6 @@
 //! What a build is asked to do: every decision made, nothing left to look up in the environment.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -7,7 +8,9 @@ use crate::auth::Keychain;
 use crate::context::Source;
 use crate::http::HttpConfig;
 use crate::oci::{Compression, Platform, Reference};
+use crate::plan::RunNetwork;
 use crate::registry::RegistryOptions;
+use crate::sandbox::{Agent, Content};
 use crate::store::Stores;
 
 /// What a build is asked to do.
@@ -55,10 +58,16 @@ pub struct Request {
     pub hosts: Option<String>,
     /// What RUN steps see as `/etc/resolv.conf`, where it can be given.
     pub resolv_conf: Option<String>,
+    /// Secrets by their ids.
+    pub secrets: BTreeMap<String, Content>,
+    /// SSH agents by their ids.
+    pub agents: BTreeMap<String, Agent>,
+    /// The network of RUN steps that name none.
+    pub network: RunNetwork,
+    /// Whether a RUN may ask for all that the builder may.
+    pub allows_insecure: bool,
     /// The time that the image carries, in seconds since 1970.
     pub created: i64,
-    /// Whether that time was asked for. If not, what comes out of a cache keeps the time when it was made.
-    pub is_created_explicit: bool,
     /// What is remembered between builds.
     pub cache: CacheOptions,
     /// How many threads compress and scan.
@@ -124,6 +133,8 @@ pub struct CacheOptions {
     pub ttl_secs: Option<i64>,
     /// The time of this build, in seconds since 1970.
     pub now: i64,
+    /// Whether the image's time was asked for. If not, what comes out of a cache keeps the time when it was made.
+    pub is_created_explicit: bool,
     /// Whether layers of RUN and WORKDIR are looked up and kept.
     pub runs: bool,
     /// Whether layers of COPY and ADD are looked up and kept.

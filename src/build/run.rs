@@ -2,12 +2,13 @@
 
 use std::io::{self, Write};
 
-use crate::plan::{RunStep, Step};
+use crate::plan::{RunSecurity, RunStep, Step};
 use crate::rootfs::{Owner, RelPath, Rootfs};
-use crate::sandbox::{Network, RunOutput, RunSpec, RunStatus, Workspace};
+use crate::sandbox::{RunOutput, RunSpec, RunStatus, Workspace};
 
+use super::engine::Engine;
 use super::event::{Event, Events, Stream};
-use super::{BuildError, Request, Services, user};
+use super::{BuildError, mount, user};
 
 /// The host name that a RUN sees, as in BuildKit.
 const HOSTNAME: &str = "buildkitsandbox";
@@ -16,9 +17,10 @@ const HOSTNAME: &str = "buildkitsandbox";
 pub(super) fn run(
     (stage, step, run): (&str, &Step, &RunStep),
     workspace: &mut dyn Workspace,
-    request: &Request,
-    services: &Services,
+    engine: &Engine<'_>,
 ) -> Result<(), BuildError> {
+    let (request, services) = (engine.request, engine.services);
+    let given = mount::give(engine, step, run)?;
     let span = step.origin.span;
     let identity = {
         let rootfs = Rootfs::open(workspace.root())?;
@@ -30,6 +32,10 @@ pub(super) fn run(
             .home
             .unwrap_or_else(|| if identity.uid == 0 { "/root" } else { "/" }.to_owned());
         env.push(("HOME".to_owned(), home));
+    }
+    for (name, value) in &given.env {
+        env.retain(|(known, _)| known != name);
+        env.push((name.clone(), value.clone()));
     }
     let placed = place_program(run, workspace)?;
     let mut argv = run.argv.clone();
@@ -48,7 +54,9 @@ pub(super) fn run(
         hostname: HOSTNAME.to_owned(),
         hosts: request.hosts.clone(),
         resolv_conf: request.resolv_conf.clone(),
-        network: Network::Host,
+        network: mount::network(run, request),
+        insecure: run.security == RunSecurity::Insecure,
+        mounts: given.mounts.clone(),
     };
     let start = |source| BuildError::Start {
         display: step.display.clone(),

@@ -9,12 +9,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc;
 use std::thread;
 
-use crate::plan::{CopyFrom, StageBase, StepKind};
+use crate::plan::StageBase;
 use crate::sandbox::Isolation;
 
 use super::BuildError;
 use super::engine::Engine;
 use super::event::Event;
+use super::need::read_by;
 use super::stage::{self, StageResult};
 
 /// More stages at once than this do not end sooner: their commands share the machine.
@@ -96,11 +97,7 @@ fn needed_by(engine: &Engine<'_>, index: usize) -> BTreeSet<usize> {
         needed.insert(parent);
     }
     for step in &stage.steps[engine.needs.done[index]..] {
-        if let StepKind::Copy(copy) = &step.kind
-            && let CopyFrom::Stage(from) = copy.from
-        {
-            needed.insert(from);
-        }
+        needed.extend(read_by(&step.kind));
     }
     needed
 }

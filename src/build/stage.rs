@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use crate::cache::Record;
 use crate::layer;
-use crate::oci::{History, ImageConfig};
+use crate::oci::{Digest, History, ImageConfig};
 use crate::output::ImageLayer;
 use crate::plan::{CopyStep, StageBase, StagePlan, Step, StepKind, WorkdirStep};
 use crate::rootfs::{Owner, Protected, RelPath, Rootfs, Timestamp};
@@ -48,6 +48,13 @@ pub(super) struct Parent {
     layers: Vec<ImageLayer>,
     pub(super) owners: Arc<layer::Ownership>,
     records: Option<Vec<Record>>,
+}
+
+impl Parent {
+    /// What the stage's tree consists of.
+    pub(super) fn diff_ids(&self) -> Vec<Digest> {
+        self.config.rootfs.diff_ids.clone()
+    }
 }
 
 impl StageResult {
@@ -360,13 +367,7 @@ impl Building<'_> {
         };
         match &step.kind {
             StepKind::Run(command) => {
-                let engine = self.engine;
-                run::run(
-                    (&self.stage.name, step, command),
-                    workspace,
-                    engine.request,
-                    engine.services,
-                )?;
+                run::run((&self.stage.name, step, command), workspace, self.engine)?;
                 Ok(Vec::new())
             }
             StepKind::Copy(copy) => {

@@ -109,6 +109,7 @@ pub(super) const VARIABLES: &[(&str, &str)] = &[
         "SOURCE_DATE_EPOCH",
         "the time that the image carries, in seconds since 1970",
     ),
+    ("SSH_AUTH_SOCK", "the SSH agent that --ssh ID forwards"),
     ("NO_COLOR", "no colours in the log"),
     (
         "PATH",
@@ -144,7 +145,12 @@ impl Env {
             .filter(|value| !value.is_empty())
     }
 
-    /// The same as text; a value that is not UTF-8 counts as not set.
+    /// The value of a variable that is set, empty or not.
+    pub(super) fn raw(&self, name: &str) -> Option<&OsStr> {
+        self.0.get(OsStr::new(name)).map(OsString::as_os_str)
+    }
+
+    /// A set and non-empty value as text; a value that is not UTF-8 counts as not set.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.os(name).and_then(OsStr::to_str)
     }

@@ -112,6 +112,17 @@ pub(super) enum SnapshotModeFlag {
     Time,
 }
 
+/// The network of RUN steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum NetworkFlag {
+    /// The builder's own
+    Default,
+    /// A loopback interface only
+    None,
+    /// The builder's own
+    Host,
+}
+
 /// The compression of new layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum CompressionFlag {
@@ -238,6 +249,19 @@ pub(super) struct BuildArgs {
     /// Do not check before the build whether the destinations accept a push
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
     pub skip_push_permission_check: bool,
+
+    /// A secret for RUN --mount=type=secret: id=ID,src=FILE or id=ID,env=VARIABLE; may be repeated
+    #[arg(long, value_name = "SPEC", help_heading = "RUN steps")]
+    pub secret: Vec<String>,
+    /// An SSH agent for RUN --mount=type=ssh: default, ID or ID=SOCKET; may be repeated
+    #[arg(long, value_name = "ID[=SOCKET]", help_heading = "RUN steps")]
+    pub ssh: Vec<String>,
+    /// Allow RUN --security=insecure (security.insecure); network.host is always allowed
+    #[arg(long, value_name = "NAME", help_heading = "RUN steps")]
+    pub allow: Vec<String>,
+    /// The network of RUN steps that name none
+    #[arg(long, value_enum, value_name = "NETWORK", help_heading = "RUN steps")]
+    pub network: Option<NetworkFlag>,
 
     /// Where credentials come from.
     #[command(flatten)]
@@ -445,7 +469,6 @@ pub(super) const UNSUPPORTED: &[(&str, &str)] = &[
         "bucket",
         "bucket contexts are not supported yet: download the archive and pass tar://FILE",
     ),
-    ("secret", "RUN --mount is not supported yet"),
     ("annotation", "annotations are not supported yet"),
     (
         "image-format",

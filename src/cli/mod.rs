@@ -15,6 +15,7 @@ mod login;
 mod registries;
 mod render;
 mod resolve;
+mod run_flags;
 mod summary;
 mod terminal;
 

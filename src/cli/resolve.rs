@@ -15,7 +15,7 @@ use super::UsageError;
 use super::cache;
 use super::env::Env;
 use super::flags::{BuildArgs, CompressionFlag, SnapshotModeFlag, parse_bool};
-use super::registries;
+use super::{registries, run_flags};
 
 /// The directory of our own image in which the state is, a volume.
 const IMAGE_STATE: &str = "/longshore/state";
@@ -94,8 +94,11 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         state_dir: state_dir(args.state_dir.as_deref(), env)?,
         hosts: std::fs::read_to_string("/etc/hosts").ok(),
         resolv_conf: std::fs::read_to_string("/etc/resolv.conf").ok(),
+        secrets: run_flags::secrets(&args.secret, env)?,
+        agents: run_flags::agents(&args.ssh, env)?,
+        network: run_flags::network(args.network),
+        allows_insecure: run_flags::allows_insecure(&args.allow)?,
         created,
-        is_created_explicit: env.text("SOURCE_DATE_EPOCH").is_some(),
         cache: cache::options(args, around)?,
         threads: args.jobs.map_or(around.processors, NonZeroUsize::get),
     })

@@ -194,6 +194,11 @@ impl Context {
         })
     }
 
+    /// Where the files are.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// The files.
     pub fn rootfs(&self) -> &Rootfs {
         &self.rootfs

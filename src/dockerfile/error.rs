@@ -167,6 +167,9 @@ pub enum Problem {
         /// What can be written.
         expected: &'static str,
     },
+    /// A `--mount` that cannot be read.
+    #[error("{0}")]
+    Mount(super::mount::MountError),
     /// No argument where there must be one.
     #[error("{instruction} requires at least one argument")]
     NoArgument {

@@ -17,6 +17,7 @@ mod flags;
 mod heredoc;
 mod instruction;
 mod lines;
+mod mount;
 mod pattern;
 #[cfg(test)]
 mod robustness_tests;
@@ -36,6 +37,7 @@ pub use ast::{
 };
 pub use error::{ParseError, ParseErrors, Problem};
 pub use heredoc::Heredoc;
+pub use mount::{Mount, MountError, MountType, Sharing, mount_from};
 pub use span::{LineIndex, Position, Span, Spanned};
 pub use suggest::nearest;
 

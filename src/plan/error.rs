@@ -1,7 +1,7 @@
 //! Why there is no plan.
 
 use crate::dockerfile::word::WordError;
-use crate::dockerfile::{ParseErrors, Span};
+use crate::dockerfile::{MountError, ParseErrors, Span};
 use crate::oci::{PlatformError, ReferenceError};
 
 use super::ChmodError;
@@ -159,6 +159,14 @@ pub enum PlanError {
         /// Where.
         span: Span,
     },
+    /// `RUN --mount` with something else.
+    #[error("{source}")]
+    Mount {
+        /// What is wrong with it.
+        source: MountError,
+        /// Where.
+        span: Span,
+    },
     /// `RUN []`.
     #[error("RUN has no command")]
     EmptyRun {
@@ -188,6 +196,7 @@ impl PlanError {
             | Self::Signal { span, .. }
             | Self::Chmod { span, .. }
             | Self::RemoteCopy { span, .. }
+            | Self::Mount { span, .. }
             | Self::EmptyRun { span } => *span,
         }
     }
@@ -213,6 +222,7 @@ impl PlanError {
             ),
             Self::LaterStage { from, .. } => Some(format!("move stage {from} up")),
             Self::RemoteCopy { .. } => Some("use ADD".to_owned()),
+            Self::Mount { source, .. } => source.hint(),
             Self::Unsupported { .. }
             | Self::Expansion { .. }
             | Self::Reference { nearest: None, .. }

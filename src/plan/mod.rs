@@ -12,6 +12,7 @@ mod environment;
 mod error;
 mod expand;
 mod golang;
+mod mount;
 mod options;
 mod outline;
 mod path;
@@ -30,8 +31,8 @@ pub use error::{PlanError, PlanWarning};
 pub use options::Options;
 pub use outline::{ImageUse, Outline, OutlineBase, OutlineStage, outline};
 pub use step::{
-    CopyFrom, CopySource, CopyStep, Origin, Plan, RunStep, StageBase, StagePlan, Step, StepKind,
-    Unpack, WorkdirStep,
+    CacheMount, CopyFrom, CopySource, CopyStep, MountAccess, MountKind, Origin, Plan, RunMount,
+    RunNetwork, RunSecurity, RunStep, StageBase, StagePlan, Step, StepKind, Unpack, WorkdirStep,
 };
 
 use crate::dockerfile::{Dockerfile, InstructionKind};

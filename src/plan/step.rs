@@ -1,6 +1,6 @@
 //! The plan: stages and their steps, as values.
 
-use crate::dockerfile::{Span, Spanned};
+use crate::dockerfile::{Sharing, Span, Spanned};
 use crate::oci::{ImageConfig, Platform};
 
 use super::{ChmodSpec, PlanWarning};
@@ -112,6 +112,134 @@ pub struct RunStep {
     pub user: String,
     /// Whether a shell runs it.
     pub shell_form: bool,
+    /// What is mounted while it runs, in the order of the Dockerfile.
+    pub mounts: Vec<RunMount>,
+    /// `--network`.
+    pub network: RunNetwork,
+    /// `--security`.
+    pub security: RunSecurity,
+}
+
+/// What a RUN has mounted while it runs; nothing of it gets into a layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunMount {
+    /// What it is and where.
+    pub kind: MountKind,
+    /// The `--mount`.
+    pub span: Span,
+}
+
+/// The kinds of mounts. A target is absolute and clean, and never `/`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MountKind {
+    /// Files that the command reads. What it writes there is thrown away.
+    Bind {
+        /// Where they are; nothing at all for `scratch`.
+        from: Option<CopyFrom>,
+        /// The file or directory: relative, clean, `.` for the root itself.
+        source: String,
+        /// Where the command sees it.
+        target: String,
+        /// Whether it may not even write.
+        read_only: bool,
+    },
+    /// A directory that outlives the build.
+    Cache(CacheMount),
+    /// Memory.
+    Tmpfs {
+        /// Where.
+        target: String,
+        /// The most that it holds, in bytes.
+        size: Option<u64>,
+        /// Whether it is of no use.
+        read_only: bool,
+    },
+    /// A secret.
+    Secret {
+        /// Its name on the command line.
+        id: String,
+        /// The file, if it is to be one.
+        target: Option<String>,
+        /// The variable, if it is to be one.
+        env: Option<String>,
+        /// Whether there must be one.
+        required: bool,
+        /// Owner and mode of the file.
+        access: MountAccess,
+    },
+    /// The socket of an SSH agent.
+    Ssh {
+        /// Its name on the command line.
+        id: String,
+        /// The socket, if it was said where.
+        target: Option<String>,
+        /// Whether there must be one.
+        required: bool,
+        /// Owner and mode of the socket.
+        access: MountAccess,
+    },
+}
+
+/// A directory that outlives the build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheMount {
+    /// Its name; the target if none was given.
+    pub id: String,
+    /// What others that use it at the same time see.
+    pub sharing: Sharing,
+    /// What it holds at first.
+    pub from: Option<CopyFrom>,
+    /// The directory of it: relative, clean, `.` for all of it.
+    pub source: String,
+    /// Where the command sees it.
+    pub target: String,
+    /// Whether the command may only read.
+    pub read_only: bool,
+    /// Owner and mode of the directory.
+    pub access: MountAccess,
+}
+
+/// Owner and mode, where they were given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MountAccess {
+    /// `mode`.
+    pub mode: Option<u32>,
+    /// `uid`.
+    pub uid: Option<u32>,
+    /// `gid`.
+    pub gid: Option<u32>,
+}
+
+/// The network of a RUN.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RunNetwork {
+    /// What the build has.
+    #[default]
+    Default,
+    /// A loopback interface only.
+    None,
+    /// The builder's own.
+    Host,
+}
+
+/// How much a RUN may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RunSecurity {
+    /// What a container may.
+    #[default]
+    Sandbox,
+    /// What the builder may.
+    Insecure,
+}
+
+impl RunMount {
+    /// Where the files are that it shows, if it shows any.
+    pub fn from(&self) -> Option<CopyFrom> {
+        match &self.kind {
+            MountKind::Bind { from, .. } | MountKind::Cache(CacheMount { from, .. }) => *from,
+            MountKind::Tmpfs { .. } | MountKind::Secret { .. } | MountKind::Ssh { .. } => None,
+        }
+    }
 }
 
 /// A COPY or an ADD.

@@ -162,6 +162,7 @@ fn enter_namespace(
         own_processes: matches!(findings.own_processes, Ok(true)),
         user_namespace: rung.is_user_namespace(),
         run_refused: (rung == Rung::SingleId).then(|| SINGLE_ID.to_owned()),
+        overlay: findings.overlay.as_ref().ok().copied(),
     };
     Ok(Box::new(NamespaceExecutor {
         shared: Arc::new(shared),

@@ -20,6 +20,7 @@ mod copying;
 mod credentials;
 mod mirrors;
 mod mistakes;
+mod mounts;
 mod naming;
 mod outputs;
 mod registries;

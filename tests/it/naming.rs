@@ -117,7 +117,6 @@ fn flags_that_are_not_supported_say_what_to_do() {
     for flag in [
         "--reproducible",
         "--reproducible=true",
-        "--secret=id=x",
         "--git=branch=x",
         "--bucket=x",
     ] {

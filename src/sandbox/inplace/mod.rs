@@ -12,7 +12,7 @@ mod moving;
 mod workspace;
 
 use super::enter::guard_process;
-use super::executor::{Executor, FinishedStage, Isolation, Ownership, Workspace};
+use super::executor::{Executor, FinishedStage, Isolation, Network, Ownership, Workspace};
 use super::{SandboxError, mountinfo};
 use area::{Area, DIRECTORY};
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -183,6 +183,20 @@ impl Executor for InplaceExecutor {
     }
 
     fn check_run(&self) -> Result<(), SandboxError> {
+        Ok(())
+    }
+
+    fn check_special(&self, network: Network, insecure: bool) -> Result<(), SandboxError> {
+        if network == Network::None {
+            return Err(SandboxError::RunRefused {
+                reason: "--network=none needs a network namespace, and in place there is no network but the container's: build with --isolation=namespace".into(),
+            });
+        }
+        if insecure {
+            return Err(SandboxError::RunRefused {
+                reason: "--security=insecure has nothing to grant in place, where a command has the container's rights already: build with --isolation=namespace as root".into(),
+            });
+        }
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use super::super::SandboxError;
 use super::super::executor::{
-    ChangeSource, FinishedStage, LayerSlot, Network, ProtectedPath, Protection, RunOutput, RunSpec,
+    ChangeSource, FinishedStage, LayerSlot, ProtectedPath, Protection, RunOutput, RunSpec,
     RunStatus, StepKind, Workspace,
 };
 use super::super::launch::launch;
@@ -128,9 +128,9 @@ impl Workspace for InplaceWorkspace {
                 wanted: "run a command",
             });
         }
-        if spec.network == Network::None {
+        if !spec.mounts.is_empty() {
             return Err(SandboxError::RunRefused {
-                reason: "in place there is no network but the container's".into(),
+                reason: "RUN --mount in place is not supported yet".into(),
             });
         }
         launch(
