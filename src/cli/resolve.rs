@@ -386,7 +386,7 @@ mod tests {
                 "-d",
                 "x@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
             ],
-            &["-c", "s3://bucket/key"],
+            &["-c", "s3:///key"],
             &["--label", "x"],
             &["--build-arg", "=x"],
             &["--compression-level", "10"],
