@@ -3,6 +3,7 @@
 //! Flags win over `LONGSHORE_*`, that over `KANIKO_*`, that over the built-in. Everything is checked here, before the
 //! build begins: a wrong reference must not cost an hour.
 
+use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -138,7 +139,7 @@ pub(super) fn absolute(path: &Path) -> PathBuf {
 /// What must stay where it is while an in-place build uses `/`: the directory that files are copied from, and caches.
 pub(super) fn keep(args: &BuildArgs, is_executor: bool) -> Vec<PathBuf> {
     let mut keep = cache::directories(args);
-    match Source::parse(context_text(args, is_executor)) {
+    match Source::parse(&context_text(args, is_executor)) {
         Ok(Source::Directory(path)) => keep.push(absolute(&path)),
         Ok(Source::Archive(_) | Source::Stdin | Source::Object(_)) | Err(_) => {}
     }
@@ -147,17 +148,19 @@ pub(super) fn keep(args: &BuildArgs, is_executor: bool) -> Vec<PathBuf> {
     keep
 }
 
-fn context_text(args: &BuildArgs, is_executor: bool) -> &str {
-    match (&args.context, &args.context_directory) {
-        (Some(text), _) | (None, Some(text)) => text,
-        (None, None) if is_executor => "/workspace",
-        (None, None) => ".",
+fn context_text(args: &BuildArgs, is_executor: bool) -> Cow<'_, str> {
+    match (&args.context, &args.context_directory, &args.bucket) {
+        (Some(text), _, _) | (None, Some(text), _) => text.into(),
+        (None, None, Some(bucket)) if bucket.contains("://") => bucket.into(),
+        (None, None, Some(bucket)) => format!("gs://{bucket}").into(),
+        (None, None, None) if is_executor => "/workspace".into(),
+        (None, None, None) => ".".into(),
     }
 }
 
 fn context(args: &BuildArgs, around: &Surroundings) -> Result<Source, UsageError> {
     let text = context_text(args, around.is_executor);
-    let source = Source::parse(text).map_err(|error| UsageError::flag("--context", error))?;
+    let source = Source::parse(&text).map_err(|error| UsageError::flag("--context", error))?;
     Ok(match source {
         Source::Directory(path) => Source::Directory(absolute(&path)),
         Source::Archive(path) => Source::Archive(absolute(&path)),

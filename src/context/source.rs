@@ -41,7 +41,7 @@ pub enum SourceError {
         source: LocationError,
     },
     /// The scheme is not known.
-    #[error("context scheme \"{}://\" is not known: expected a directory, dir://DIR, tar://FILE, tar://stdin or s3://BUCKET/KEY", scheme.escape_debug())]
+    #[error("context scheme \"{}://\" is not known: expected a directory, dir://DIR, tar://FILE, tar://stdin, s3://BUCKET/KEY, gs://BUCKET/OBJECT or the https:// URL of a blob in Azure", scheme.escape_debug())]
     Unknown {
         /// The scheme.
         scheme: String,
@@ -74,7 +74,7 @@ impl Source {
             "dir" => Ok(Self::Directory(rest.into())),
             "tar" if rest == "stdin" => Ok(Self::Stdin),
             "tar" => Ok(Self::Archive(rest.into())),
-            "git" | "gs" | "https" | "http" | "ssh" => Err(SourceError::Unsupported {
+            "git" | "https" | "http" | "ssh" => Err(SourceError::Unsupported {
                 scheme: scheme.to_owned(),
             }),
             scheme => Err(SourceError::Unknown {

@@ -4,9 +4,15 @@
 //! of the object, by its tag. Memory is bounded by the parts in flight, whatever the size. Who we are comes from `auth`'s
 //! clouds. Entry points: [`Location`] is where an object is, [`Stores::open`] looks at it, [`Object::read`] reads it.
 
+#[cfg(feature = "azure")]
+mod azure;
 mod error;
+#[cfg(feature = "gcs")]
+mod gcs;
 mod location;
 mod read;
+#[cfg(any(feature = "gcs", feature = "azure"))]
+mod rest;
 #[cfg(feature = "s3")]
 mod s3;
 
@@ -18,7 +24,7 @@ use crate::auth::cloud::CloudOptions;
 
 pub use error::Error;
 pub use location::{Location, LocationError};
-pub use read::Reader;
+pub use read::{Checksum, Reader};
 
 /// How to reach the object stores.
 #[derive(Clone, Debug, Default)]
@@ -35,8 +41,8 @@ pub struct Head {
     pub size: u64,
     /// What changes when its content changes.
     pub tag: Option<String>,
-    /// The SHA-256 of the whole, in hexadecimal digits, if the store offers it.
-    pub sha256: Option<String>,
+    /// What the whole sums up to, if the store says.
+    pub checksum: Option<Checksum>,
 }
 
 /// An object that is there.
@@ -52,6 +58,10 @@ pub struct Object {
 enum Bucket {
     #[cfg(feature = "s3")]
     S3(s3::Object),
+    #[cfg(feature = "gcs")]
+    Gcs(gcs::Object),
+    #[cfg(feature = "azure")]
+    Azure(Box<azure::Object>),
     #[cfg(test)]
     Memory(bytes::Bytes),
 }
@@ -81,6 +91,45 @@ impl Stores {
             }
             #[cfg(not(feature = "s3"))]
             Location::S3 { .. } => Err(Error::NotBuiltIn { name }),
+            #[cfg(feature = "gcs")]
+            Location::Gcs {
+                bucket,
+                object,
+                generation,
+            } => {
+                let clouds = self.clouds.as_ref().ok_or(Error::NotConfigured)?;
+                let generation = generation.as_deref();
+                let (object, head) =
+                    gcs::Object::open(clouds, bucket, object, generation, &name).await?;
+                Ok(Object {
+                    name,
+                    head,
+                    bucket: Bucket::Gcs(object),
+                })
+            }
+            #[cfg(not(feature = "gcs"))]
+            Location::Gcs { .. } => Err(Error::NotBuiltIn { name }),
+            #[cfg(feature = "azure")]
+            Location::Azure {
+                account,
+                suffix,
+                container,
+                blob,
+                query,
+            } => {
+                let clouds = self.clouds.as_ref().ok_or(Error::NotConfigured)?;
+                let place = (account.as_str(), *suffix);
+                let (object, head) =
+                    azure::Object::open(clouds, place, container, blob, query.as_ref(), &name)
+                        .await?;
+                Ok(Object {
+                    name,
+                    head,
+                    bucket: Bucket::Azure(Box::new(object)),
+                })
+            }
+            #[cfg(not(feature = "azure"))]
+            Location::Azure { .. } => Err(Error::NotBuiltIn { name }),
         }
     }
 }
@@ -104,6 +153,13 @@ impl Object {
                 object
                     .part(start, length, self.head.tag.as_deref(), &self.name)
                     .await
+            }
+            #[cfg(feature = "gcs")]
+            Bucket::Gcs(object) => object.part(start, length, &self.name).await,
+            #[cfg(feature = "azure")]
+            Bucket::Azure(object) => {
+                let tag = self.head.tag.as_deref();
+                object.part(start, length, tag, &self.name).await
             }
             #[cfg(test)]
             Bucket::Memory(bytes) => {

@@ -21,7 +21,7 @@ use base64::Engine as _;
 use bytes::Bytes;
 use url::Url;
 
-use super::read::PART_SIZE;
+use super::read::{Checksum, PART_SIZE};
 use super::{Error, Head};
 use crate::auth::cloud::CloudOptions;
 use crate::auth::cloud::aws::Aws;
@@ -103,11 +103,11 @@ impl Object {
             .content_length()
             .and_then(|size| u64::try_from(size).ok());
         let is_whole = !matches!(head.checksum_type(), Some(ChecksumType::Composite));
-        let sha256 = head
+        let checksum = head
             .checksum_sha256()
             .filter(|sum| is_whole && !sum.contains('-'))
             .and_then(|sum| base64::engine::general_purpose::STANDARD.decode(sum).ok())
-            .map(hex::encode);
+            .map(|sum| Checksum::Sha256(hex::encode(sum)));
         Ok(Head {
             size: size.ok_or_else(|| {
                 let message = "the store does not say how large it is".to_owned();
@@ -115,7 +115,7 @@ impl Object {
                 (Error::Failed { name, message }, None)
             })?,
             tag: head.e_tag().map(str::to_owned),
-            sha256,
+            checksum,
         })
     }
 
