@@ -6,6 +6,7 @@
 pub mod auth;
 pub mod build;
 pub mod cache;
+pub mod ci;
 pub mod cli;
 pub mod context;
 pub mod dockerfile;

@@ -16,6 +16,15 @@ pub enum BuildError {
     /// The Dockerfile has mistakes.
     #[error("the Dockerfile cannot be parsed")]
     Parse(#[from] dockerfile::ParseErrors),
+    /// The configuration of the checks is not valid.
+    #[error(transparent)]
+    CheckConfig(#[from] dockerfile::lint::ConfigError),
+    /// Checks found something, and `error=true` makes that a failure.
+    #[error("checks failed: {rules}")]
+    Checks {
+        /// The names of the rules.
+        rules: String,
+    },
     /// The Dockerfile asks for what cannot be.
     #[error(transparent)]
     Plan(#[from] plan::PlanError),
@@ -315,6 +324,7 @@ impl BuildError {
     pub fn span(&self) -> Option<Span> {
         match self {
             Self::Plan(error) => Some(error.span()),
+            Self::CheckConfig(error) => error.span,
             Self::Image { span, .. }
             | Self::BrokenImage { span, .. }
             | Self::Run { span, .. }
@@ -326,6 +336,7 @@ impl BuildError {
                 _ => Some(failure.span),
             },
             Self::Parse(_)
+            | Self::Checks { .. }
             | Self::Context(_)
             | Self::Http(_)
             | Self::Push { .. }
@@ -349,6 +360,13 @@ impl BuildError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Plan(error) => error.hint(),
+            Self::CheckConfig(_) => {
+                Some("for example: # check=skip=JSONArgsRecommended;error=true".to_owned())
+            }
+            Self::Checks { .. } => Some(
+                "the warnings above say what to change; # check=skip=NAME leaves a check out"
+                    .to_owned(),
+            ),
             Self::Image { source, .. } | Self::Push { source, .. } => registry_hint(source),
             Self::Copy(failure) => match &*failure.source {
                 CopyError::Missing {

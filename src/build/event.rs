@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::dockerfile::Span;
+use crate::dockerfile::lint::Finding;
 use crate::oci::{Digest, Platform, Reference};
 
 /// Receives events, from any thread, in the order in which they happen on that thread.
@@ -185,6 +186,8 @@ pub enum Event {
         /// Where.
         path: PathBuf,
     },
+    /// A check found something.
+    Finding(Finding),
     /// Something the user should know.
     Warning {
         /// What.

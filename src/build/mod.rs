@@ -16,6 +16,7 @@ mod event;
 mod fetch;
 mod keys;
 mod layers;
+mod lint;
 mod mount;
 mod need;
 mod publish;
@@ -39,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cache::Cache;
 use crate::context::{Context, Network};
 use crate::dockerfile;
+use crate::dockerfile::lint::Report;
 use crate::http::Http;
 use crate::oci::{Descriptor, Digest, ImageConfig, Platform};
 use crate::plan::{self, Options, Outline, Plan, PlanWarning};
@@ -48,6 +50,7 @@ use crate::sandbox::{Cancel, Executor};
 
 pub use error::{BuildError, CopyError, CopyFailure, UserError};
 pub use event::{Direction, Event, Events, StepResult, Stream};
+pub use lint::{Known, check};
 pub use mount::MountFailure;
 pub use request::{CacheOptions, CachePlace, LayerOptions, Outputs, Request, SnapshotOptions};
 
@@ -83,6 +86,10 @@ impl std::fmt::Debug for Services {
 pub struct Outcome {
     /// The digest of the image's manifest.
     pub digest: Digest,
+    /// The manifest's descriptor.
+    pub descriptor: Descriptor,
+    /// The digest of the image's configuration, which Docker calls its id.
+    pub config_digest: Digest,
     /// The image's layers, base first.
     pub layers: Vec<Descriptor>,
 }
@@ -166,6 +173,12 @@ pub fn run(
             span: None,
         });
     }
+    let known = Known {
+        context: Some(&context),
+        outline: Some(&outline),
+        images: &configs,
+    };
+    report_checks(&check(&dockerfile, &text.bytes, &options, known)?, events)?;
 
     // 6. What the caches have, known before anything is unpacked; then the stages, as far as they are needed. The layers go
     // to registries and caches meanwhile, and what was made is kept also if a later step fails.
@@ -212,7 +225,9 @@ pub fn run(
     publish::write_reports(&published, request, &*services.events)?;
     executor.finish()?;
     Ok(Outcome {
-        digest: image.descriptor.digest,
+        digest: image.descriptor.digest.clone(),
+        descriptor: image.descriptor,
+        config_digest: published.config_digest,
         layers: image
             .layers
             .into_iter()
@@ -245,6 +260,26 @@ fn outline(
             fetch::resolve(client, request, missing, &*services.events),
         )??);
     }
+}
+
+/// Tells what the checks found; ends the build if the Dockerfile asks for that.
+fn report_checks(report: &Report, events: &dyn Events) -> Result<(), BuildError> {
+    for finding in &report.findings {
+        events.send(Event::Finding(finding.clone()));
+    }
+    if !report.is_error || report.findings.is_empty() {
+        return Ok(());
+    }
+    let mut rules: Vec<&str> = report
+        .findings
+        .iter()
+        .map(|finding| finding.rule.name)
+        .collect();
+    rules.sort_unstable();
+    rules.dedup();
+    Err(BuildError::Checks {
+        rules: rules.join(", "),
+    })
 }
 
 /// What the steps of a build work with.

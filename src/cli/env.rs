@@ -27,6 +27,12 @@ pub(super) const VARIABLES: &[(&str, &str)] = &[
         "LONGSHORE_LOG_FORMAT",
         "how the log is written, as --log-format",
     ),
+    ("LONGSHORE_CI", "the CI system, as --ci"),
+    (
+        "LONGSHORE_CI_REF, LONGSHORE_CI_SHA, LONGSHORE_CI_EVENT, LONGSHORE_CI_BASE_REF, LONGSHORE_CI_DEFAULT_BRANCH, \
+         LONGSHORE_CI_COMMIT_TIME, LONGSHORE_CI_URL, LONGSHORE_CI_TITLE, LONGSHORE_CI_BUILD_URL, LONGSHORE_CI_IMAGE",
+        "what a CI system without variables of its own (Tekton, Argo) knows of the commit and image",
+    ),
     (
         "LONGSHORE_REGISTRY_MAP, KANIKO_REGISTRY_MAP",
         "where to pull the images of a registry from instead, beside --registry-map",
@@ -161,6 +167,17 @@ impl Env {
     /// A set and non-empty value as text; a value that is not UTF-8 counts as not set.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.os(name).and_then(OsStr::to_str)
+    }
+
+    /// Sets a variable of this value, not of the process.
+    pub(super) fn set(&mut self, name: &str, value: &str) {
+        self.0.insert(name.into(), value.into());
+    }
+
+    /// Forgets variables.
+    pub(super) fn remove(&mut self, names: &[&str]) {
+        self.0
+            .retain(|name, _| !names.iter().any(|removed| name == removed));
     }
 
     /// All variables.

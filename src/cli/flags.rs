@@ -44,6 +44,8 @@ pub(super) struct Executor {
 pub(super) enum Command {
     /// Build an image from a Dockerfile and push or write it
     Build(Box<BuildArgs>),
+    /// Say what is wrong or doubtful in a Dockerfile, without building it
+    Check(Box<CheckArgs>),
     /// Save the user name and password of a registry in config.json
     Login(LoginArgs),
     /// Say which source a registry's credential would come from, and why not from the others
@@ -52,8 +54,61 @@ pub(super) enum Command {
     Doctor(DoctorArgs),
     /// Put back what an interrupted in-place build had set aside
     Restore,
+    /// Say which CI system is found, what a build with these flags would do, and where each value comes from
+    Ci(Box<CiCommandArgs>),
+    /// Build what the inputs of the GitHub action say (`INPUT_*` variables)
+    Action,
     /// Print the version
     Version,
+}
+
+/// The flags of `longshore ci`.
+#[derive(Debug, Args)]
+pub(super) struct CiCommandArgs {
+    /// How to print it
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
+    pub format: CiFormat,
+    /// The flags of a build.
+    #[command(flatten)]
+    pub build: BuildArgs,
+}
+
+/// How `longshore ci` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum CiFormat {
+    /// For people
+    Text,
+    /// One JSON object
+    Json,
+}
+
+/// The flags that have to do with the CI system.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct CiArgs {
+    /// The CI system: auto, none, or a name [default: auto]
+    #[arg(long, value_name = "NAME", help_heading = "CI")]
+    pub ci: Option<String>,
+    /// Push; without a destination, to the image that the CI system names
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL", help_heading = "CI")]
+    pub push: Option<bool>,
+    /// A name without a tag, which --tags make destinations of; may be repeated or hold several lines
+    #[arg(long, value_name = "NAME", help_heading = "CI")]
+    pub images: Vec<String>,
+    /// A tag rule in docker/metadata-action's grammar; may be repeated or hold several lines
+    #[arg(long, value_name = "RULE", help_heading = "CI")]
+    pub tags: Vec<String>,
+    /// What holds for all tags: latest=auto|true|false, prefix=, suffix=
+    #[arg(long, value_name = "FLAVOR", help_heading = "CI")]
+    pub flavor: Vec<String>,
+    /// Label the image with commit, source and version [default: where --push, --images or --tags make its name]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL", help_heading = "CI")]
+    pub ci_labels: Option<bool>,
+    /// Write what was made: github, dotenv, properties, json or tekton; may be repeated
+    #[arg(long, value_name = "FORMAT=PATH", help_heading = "CI")]
+    pub ci_output: Vec<String>,
+    /// Push from a fork's change request, too
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "CI")]
+    pub push_from_forks: bool,
 }
 
 /// How RUN steps are kept apart from the machine.
@@ -317,6 +372,10 @@ pub(super) struct BuildArgs {
     #[arg(long, value_name = "N", help_heading = "Build")]
     pub jobs: Option<NonZeroUsize>,
 
+    /// The flags that have to do with the CI system.
+    #[command(flatten)]
+    pub ci: CiArgs,
+
     /// The flags of the log.
     #[command(flatten)]
     pub log: LogArgs,
@@ -455,6 +514,70 @@ pub(super) struct DoctorArgs {
     /// Where layers and work directories would be kept
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
+}
+
+/// The flags of `longshore check`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 nothing found, or warnings only; 1 the Dockerfile has mistakes, or there are warnings and \
+error=true is asked for; 2 the command line is wrong."
+)]
+pub(super) struct CheckArgs {
+    /// The Dockerfile: a path, looked up in the working directory first, then in the context
+    #[arg(
+        short = 'f',
+        long,
+        visible_alias = "file",
+        value_name = "PATH",
+        default_value = "Dockerfile"
+    )]
+    pub dockerfile: PathBuf,
+    /// The build context, a directory [default: .]
+    #[arg(short = 'c', long, value_name = "DIR")]
+    pub context: Option<String>,
+    /// The directory of the context to use as its root
+    #[arg(long, value_name = "PATH")]
+    pub context_sub_path: Option<PathBuf>,
+    /// A build argument; NAME alone takes its value from the environment
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub build_arg: Vec<String>,
+    /// The stage to check, with those that it needs [default: all]
+    #[arg(long, value_name = "STAGE")]
+    pub target: Option<String>,
+    /// The platform to build for, os/architecture[/variant] [default: this machine's]
+    #[arg(long, visible_alias = "platform", value_name = "PLATFORM")]
+    pub custom_platform: Option<String>,
+    /// Which checks run, instead of what `# check=` says: skip=A,B;error=true;experimental=C
+    #[arg(long, value_name = "OPTIONS")]
+    pub check: Option<String>,
+    /// How the findings are written
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    pub format: CheckFormat,
+    /// Where the findings are written [default: standard output]
+    #[arg(short = 'o', long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// List the checks
+    #[arg(long)]
+    pub list: bool,
+    /// The directory to check, as a positional argument in docker's manner
+    #[arg(value_name = "CONTEXT", conflicts_with = "context")]
+    pub context_directory: Option<String>,
+}
+
+/// How `longshore check` writes what it found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum CheckFormat {
+    /// For people, with the lines
+    #[default]
+    Text,
+    /// JSON, as BuildKit's with columns and hints
+    Json,
+    /// SARIF 2.1.0
+    Sarif,
+    /// GitLab's code quality report
+    Gitlab,
+    /// Annotations of GitHub Actions
+    Github,
 }
 
 /// Flags of kaniko that are known and not supported, with what to do instead.

@@ -68,7 +68,7 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         context: context(args, around)?,
         context_sub_path: args.context_sub_path.clone(),
         dockerfile: args.dockerfile.clone(),
-        build_args: build_args(args, env)?,
+        build_args: pairs_of(&args.build_arg, env)?,
         target: args.target.clone(),
         platform: match &args.custom_platform {
             Some(text) => text
@@ -168,8 +168,12 @@ fn context(args: &BuildArgs, around: &Surroundings) -> Result<Source, UsageError
     })
 }
 
-fn build_args(args: &BuildArgs, env: &Env) -> Result<Vec<(String, String)>, UsageError> {
-    args.build_arg
+/// Build arguments; a name alone takes its value from the environment.
+pub(super) fn pairs_of(
+    build_args: &[String],
+    env: &Env,
+) -> Result<Vec<(String, String)>, UsageError> {
+    build_args
         .iter()
         .map(|text| match text.split_once('=') {
             Some(("", _)) => Err(UsageError::flag(

@@ -123,6 +123,11 @@ impl Ignore {
         &self.name
     }
 
+    /// Returns the rules in the order of their lines.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
     /// Says whether there is no rule at all.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()

@@ -27,6 +27,7 @@ mod transfer;
 mod triggers;
 
 pub use chmod::{ChmodError, ChmodSpec};
+pub use environment::automatic_args;
 pub use error::{PlanError, PlanWarning};
 pub use options::Options;
 pub use outline::{ImageUse, Outline, OutlineBase, OutlineStage, outline};

@@ -42,7 +42,7 @@ enum Access {
     Key { account: String, key: Vec<u8> },
     /// A token of Entra ID.
     Token {
-        azure: Azure,
+        azure: Box<Azure>,
         authority: &'static str,
     },
 }
@@ -82,7 +82,7 @@ impl Object {
                     .map_err(|_| fail("AZURE_STORAGE_ACCESS_KEY is not base64".to_owned()))?,
             },
             None => Access::Token {
-                azure: Azure::new(clouds),
+                azure: Box::new(Azure::new(clouds)),
                 authority: match suffix {
                     "chinacloudapi.cn" => "https://login.chinacloudapi.cn/",
                     "usgovcloudapi.net" => "https://login.microsoftonline.us/",

@@ -59,7 +59,7 @@ enum Bucket {
     #[cfg(feature = "s3")]
     S3(s3::Object),
     #[cfg(feature = "gcs")]
-    Gcs(gcs::Object),
+    Gcs(Box<gcs::Object>),
     #[cfg(feature = "azure")]
     Azure(Box<azure::Object>),
     #[cfg(test)]
@@ -104,7 +104,7 @@ impl Stores {
                 Ok(Object {
                     name,
                     head,
-                    bucket: Bucket::Gcs(object),
+                    bucket: Bucket::Gcs(Box::new(object)),
                 })
             }
             #[cfg(not(feature = "gcs"))]

@@ -13,6 +13,8 @@ mod support;
 mod adding;
 mod caching;
 mod changes;
+mod checks;
+mod ci;
 #[cfg(all(feature = "s3", feature = "gcs", feature = "azure"))]
 mod clouds;
 mod contexts;
