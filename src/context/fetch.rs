@@ -164,6 +164,14 @@ impl Context {
                 directory
             }
         };
+        Self::open(directory, sub_path)
+    }
+
+    /// Opens a directory of this machine.
+    ///
+    /// # Errors
+    /// When it is not there, or the directory for `--context-sub-path` is not in it.
+    pub fn open(directory: PathBuf, sub_path: Option<&Path>) -> Result<Self, ContextError> {
         let metadata = std::fs::metadata(&directory).map_err(|source| ContextError::Directory {
             path: directory.clone(),
             source,
