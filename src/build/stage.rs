@@ -101,9 +101,17 @@ pub(super) fn build(engine: &Engine<'_>, index: usize) -> Result<StageResult, Bu
     let stage = &engine.plan.stages[index];
     let mut config = stage.config.clone();
     let mut records = engine.keys.map(|_| Vec::new());
-    let mut before = None;
+    // As in BuildKit, settings on an image that gets no layer are as old as the image.
+    let last = config
+        .history
+        .last()
+        .and_then(|entry| entry.created.clone());
+    let mut before = last.or_else(|| config.created.clone());
     let layers = match stage.base {
-        StageBase::Scratch => Vec::new(),
+        StageBase::Scratch => {
+            before = None;
+            Vec::new()
+        }
         StageBase::Image(image) => engine.images[image].layers.clone(),
         StageBase::Stage(parent) => {
             let parent = engine.result(parent);
@@ -164,6 +172,9 @@ pub(super) fn build(engine: &Engine<'_>, index: usize) -> Result<StageResult, Bu
         Some(workspace) if is_used => Some(workspace.finish()?),
         Some(_) | None => None,
     };
+    if engine.request.cache.is_created_explicit {
+        before = None;
+    }
     let created = date(&mut building.history, before, &engine.created_text());
     let Building {
         mut config,

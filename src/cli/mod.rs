@@ -124,6 +124,7 @@ pub fn run(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> u8
         }
         Parsed::Login(args) => login::login(&args, &Env::new(environment)),
         Parsed::Auth(args) => auth::auth(&args, &Env::new(environment)),
+        Parsed::Cache(command) => cache::command(&command, now()),
         Parsed::Doctor(args) => doctor::doctor(&args, &Env::new(environment)),
         Parsed::Restore => doctor::restore(),
         Parsed::Ci(args) => ci::command(*args, &Env::new(environment)),
@@ -163,6 +164,12 @@ fn action(env: Env) -> u8 {
     }
 }
 
+/// Seconds since 1970.
+fn now() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    i64::try_from(since_epoch.unwrap_or_default().as_secs()).unwrap_or_default()
+}
+
 enum Parsed {
     Build {
         args: Box<BuildArgs>,
@@ -174,6 +181,7 @@ enum Parsed {
     Ci(Box<flags::CiCommandArgs>),
     Login(flags::LoginArgs),
     Auth(flags::AuthArgs),
+    Cache(cache::CacheCommand),
     Doctor(flags::DoctorArgs),
     Restore,
     Version,
@@ -234,6 +242,7 @@ fn parse(arguments: &[OsString]) -> Result<Parsed, u8> {
             Command::Check(args) => Parsed::Check(args),
             Command::Login(args) => Parsed::Login(args),
             Command::Auth(args) => Parsed::Auth(args),
+            Command::Cache(command) => Parsed::Cache(command),
             Command::Doctor(args) => Parsed::Doctor(args),
             Command::Restore => Parsed::Restore,
             Command::Ci(args) => Parsed::Ci(args),
