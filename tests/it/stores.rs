@@ -272,7 +272,7 @@ mod others {
                     let mut asked = request.clone();
                     for (name, _) in &mut asked.headers {
                         if name == "x-ms-range" {
-                            *name = "range".to_owned();
+                            "range".clone_into(name);
                         }
                     }
                     let (start, end) = range(&asked, &object).expect("a range");
