@@ -153,6 +153,8 @@ impl Keys {
             destination,
             chown,
             chmod,
+            exclude,
+            link,
             unpack,
             span: _,
         } = step;
@@ -167,6 +169,10 @@ impl Keys {
                 add_sources(&mut hasher, sources);
             }
         }
+        // Of a `--parents` or an `--exclude` the contents are those of the whole directory, and the patterns say what of it.
+        add_patterns(&mut hasher, sources)?;
+        hasher.list("exclude", exclude.iter().map(|pattern| &pattern.value));
+        hasher.number("link", u64::from(*link));
         hasher.field("destination", destination);
         hasher.optional("chown", chown.as_ref().map(|chown| &chown.value));
         // What it makes of files is in their digest; directories on the way to the destination take it too.
@@ -175,6 +181,7 @@ impl Keys {
             "unpack",
             match unpack {
                 Unpack::Auto => "auto",
+                Unpack::Always => "always",
                 Unpack::Never => "never",
             },
         );
@@ -393,10 +400,34 @@ fn of_workdir(step: &WorkdirStep) -> CacheKey {
     hasher.finish()
 }
 
+/// Adds the kinds of sources and what is special to them; `None` where what a URL has cannot be told.
+fn add_patterns(hasher: &mut KeyHasher, sources: &[CopySource]) -> Option<()> {
+    for source in sources {
+        match source {
+            CopySource::Path(_) => hasher.field("source", "path"),
+            CopySource::Inline { .. } => hasher.field("source", "inline"),
+            CopySource::Parents {
+                pattern,
+                is_literal: _,
+                root: _,
+            } => hasher.field("source", "parents").field("pattern", pattern),
+            CopySource::Url(url) => {
+                let checksum = url.checksum.as_ref()?;
+                hasher
+                    .field("source", "url")
+                    .field("name", &url.name)
+                    .field("checksum", checksum.as_str())
+            }
+        };
+    }
+    Some(())
+}
+
 fn add_sources(hasher: &mut KeyHasher, sources: &[CopySource]) {
     let paths = sources.iter().filter_map(|source| match source {
         CopySource::Path(path) => Some(&path.value),
-        CopySource::Inline { .. } => None,
+        CopySource::Parents { root, .. } => Some(&root.value),
+        CopySource::Inline { .. } | CopySource::Url(_) => None,
     });
     hasher.list("paths", paths.collect::<Vec<_>>());
     for source in sources {
@@ -441,6 +472,7 @@ mod tests {
                     CopySource::Inline { name, content } => {
                         hasher.field(name, content);
                     }
+                    CopySource::Parents { .. } | CopySource::Url(_) => return None,
                 }
             }
             hasher.optional("chmod", chmod.map(ChmodSpec::as_str));

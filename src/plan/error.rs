@@ -2,7 +2,7 @@
 
 use crate::dockerfile::word::WordError;
 use crate::dockerfile::{MountError, ParseErrors, Span};
-use crate::oci::{PlatformError, ReferenceError};
+use crate::oci::{DigestError, PlatformError, ReferenceError};
 
 use super::ChmodError;
 
@@ -159,6 +159,20 @@ pub enum PlanError {
         /// Where.
         span: Span,
     },
+    /// `ADD --checksum` where it does not stand for one download.
+    #[error("--checksum goes with one source, a URL or a git repository")]
+    ChecksumOfWhat {
+        /// Where.
+        span: Span,
+    },
+    /// `ADD --checksum` with something else.
+    #[error("{source}")]
+    Checksum {
+        /// What is wrong with it.
+        source: DigestError,
+        /// Where.
+        span: Span,
+    },
     /// `RUN --mount` with something else.
     #[error("{source}")]
     Mount {
@@ -196,6 +210,8 @@ impl PlanError {
             | Self::Signal { span, .. }
             | Self::Chmod { span, .. }
             | Self::RemoteCopy { span, .. }
+            | Self::ChecksumOfWhat { span }
+            | Self::Checksum { span, .. }
             | Self::Mount { span, .. }
             | Self::EmptyRun { span } => *span,
         }
@@ -222,6 +238,9 @@ impl PlanError {
             ),
             Self::LaterStage { from, .. } => Some(format!("move stage {from} up")),
             Self::RemoteCopy { .. } => Some("use ADD".to_owned()),
+            Self::ChecksumOfWhat { .. } => {
+                Some("give every source that has a checksum an ADD of its own".to_owned())
+            }
             Self::Mount { source, .. } => source.hint(),
             Self::Unsupported { .. }
             | Self::Expansion { .. }
@@ -236,6 +255,7 @@ impl PlanError {
             | Self::BlankVolume { .. }
             | Self::Signal { .. }
             | Self::Chmod { .. }
+            | Self::Checksum { .. }
             | Self::EmptyRun { .. } => None,
         }
     }

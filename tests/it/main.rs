@@ -20,6 +20,8 @@ mod clouds;
 mod contexts;
 mod copying;
 mod credentials;
+mod downloads;
+mod filters;
 mod mirrors;
 mod mistakes;
 mod mounts;
