@@ -96,8 +96,8 @@ impl Hits {
             let source = match source {
                 BlobSource::File(path) => LayerSource::File(path),
                 BlobSource::Remote(reference) => LayerSource::Remote(reference),
-                // No cache has layers in memory.
-                BlobSource::Bytes(_) => return false,
+                // No cache has layers in memory, or within other files.
+                BlobSource::Bytes(_) | BlobSource::Part { .. } => return false,
             };
             self.0.entry(record.key).or_insert_with(|| Hit {
                 record: record.clone(),

@@ -118,7 +118,7 @@ impl Engine<'_> {
 
     /// Whether the very image is in all repositories that it goes to already: then so are its layers.
     fn is_pushed(&self, result: &StageResult) -> Result<bool, BuildError> {
-        let image = publish::assemble(result.config.clone(), result.layers.clone())?;
+        let image = publish::assemble(result.config.clone(), result.layers.clone(), self.request)?;
         for destination in &self.request.outputs.destinations {
             let there = destination.with_digest(image.descriptor.digest.clone());
             let found = self.client.manifest_digest(&there, Action::Push);

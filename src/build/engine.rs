@@ -23,7 +23,7 @@ use crate::sandbox::{Executor, FinishedStage, SandboxError, Workspace};
 use super::ahead::Hits;
 use super::download::{Downloaded, download};
 use super::event::{Direction, Event, Events};
-use super::fetch::{Image, image_error, progress};
+use super::fetch::{Image, image_error, progress, wait_before};
 use super::keys::Keys;
 use super::layers::{self, Packed, Packer};
 use super::need::{Needs, read_by};
@@ -348,7 +348,10 @@ impl Engine<'_> {
         let path = self
             .scratch
             .join(format!("base-{}", descriptor.digest.hex()));
-        let tries = self.request.download_retries;
+        let tries = self
+            .request
+            .download_retries
+            .max(self.request.extract_retries);
         let on_received = progress(&self.services.events, Direction::Pull, &descriptor);
         self.services.runtime.spawn(async move {
             let mut tried = 0;
@@ -359,7 +362,10 @@ impl Engine<'_> {
                 {
                     Ok(()) => return Ok(path),
                     Err(error) if tried >= tries => return Err(error),
-                    Err(_) => tried += 1,
+                    Err(_) => {
+                        tokio::time::sleep(wait_before(tried)).await;
+                        tried += 1;
+                    }
                 }
             }
         })

@@ -54,8 +54,10 @@ use crate::sandbox::{Cancel, Executor};
 
 pub use error::{BuildError, CopyError, CopyFailure, DownloadError, UserError};
 pub use event::{Direction, Event, Events, StepResult, Stream};
+pub use fetch::check_push;
 pub use lint::{Known, check};
 pub use mount::MountFailure;
+pub use publish::on_event as on_output_event;
 pub use request::{CacheOptions, CachePlace, LayerOptions, Outputs, Request, SnapshotOptions};
 
 use ahead::{Faults, Hits, Look};
@@ -178,6 +180,7 @@ pub fn run(
             span: None,
         });
     }
+    publish::check_format(&plan, &images, request)?;
     let known = Known {
         context: Some(&context),
         outline: Some(&outline),
@@ -221,7 +224,7 @@ pub fn run(
 
     // 7. The outputs, after everything that was set aside for the stages is back in its place. A tag is the last write.
     executor.restore()?;
-    let image = publish::assemble(config, layers)?;
+    let image = publish::assemble(config, layers, request)?;
     let published = block_on(
         services,
         publish::publish(&image, &images, request, &client, &on_event),
@@ -233,7 +236,7 @@ pub fn run(
     Ok(Outcome {
         digest: image.descriptor.digest.clone(),
         descriptor: image.descriptor,
-        config_digest: published.config_digest,
+        config_digest: image.config_descriptor.digest,
         layers: image
             .layers
             .into_iter()

@@ -8,6 +8,7 @@ use crate::auth::Keychain;
 use crate::context::Source;
 use crate::http::HttpConfig;
 use crate::oci::{Compression, Platform, Reference};
+use crate::output::Format;
 use crate::plan::RunNetwork;
 use crate::registry::RegistryOptions;
 use crate::sandbox::{Agent, Content};
@@ -48,6 +49,8 @@ pub struct Request {
     pub keychain: Arc<dyn Keychain>,
     /// How often the download of a base image is tried again as a whole.
     pub download_retries: u32,
+    /// How often the download of a base image's layer is tried again as a whole.
+    pub extract_retries: u32,
     /// How often a push is tried again as a whole.
     pub push_retries: u32,
     /// Whether destinations are asked before the build if they accept a push.
@@ -81,6 +84,12 @@ pub struct Outputs {
     pub destinations: Vec<Reference>,
     /// Whether it is pushed at all; the names are used for files even if it is not.
     pub pushes: bool,
+    /// Whether a tag that must not change may stay as it is.
+    pub ignores_immutable_tags: bool,
+    /// The family of media types.
+    pub format: Format,
+    /// Annotations of the manifest.
+    pub annotations: BTreeMap<String, String>,
     /// A tar for `docker load`.
     pub tar_path: Option<PathBuf>,
     /// An OCI image layout.

@@ -8,7 +8,7 @@
 //! entry do no harm. A layer is hashed before it is used: a disk that lies makes a miss, not an image.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -97,7 +97,14 @@ impl DirectoryCache {
                 }
                 BlobSource::File(from) => {
                     let (from, layer) = (from.clone(), layer.clone());
-                    blocking(&path.clone(), move || keep_file(&from, &path, &layer)).await?;
+                    blocking(&path.clone(), move || keep_file(&from, 0, &path, &layer)).await?;
+                }
+                BlobSource::Part { path: from, offset } => {
+                    let (from, offset, layer) = (from.clone(), *offset, layer.clone());
+                    blocking(&path.clone(), move || {
+                        keep_file(&from, offset, &path, &layer)
+                    })
+                    .await?;
                 }
                 BlobSource::Bytes(bytes) => write(&path, bytes)?,
             }
@@ -163,12 +170,16 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 }
 
 /// Copies a layer into the cache, hashed on the way, unless it is there.
-fn keep_file(from: &Path, path: &Path, layer: &Descriptor) -> Result<(), Error> {
+fn keep_file(from: &Path, offset: u64, path: &Path, layer: &Descriptor) -> Result<(), Error> {
     if from == path || has_size(path, layer) {
         return Ok(());
     }
     let (partial, mut file) = Partial::create_sync(path).map_err(failed("create", path))?;
     let mut source = File::open(from).map_err(failed("open", from))?;
+    source
+        .seek(SeekFrom::Start(offset))
+        .map_err(failed("read", from))?;
+    let mut source = source.take(layer.size);
     let mut digester = layer.digest.digester();
     let mut buffer = vec![0; COPY_SIZE];
     loop {

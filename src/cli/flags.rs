@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use super::cache::{CacheArgs, CacheCommand};
+use super::index::IndexCommand;
+use super::push::PushArgs;
 use super::registries::RegistryArgs;
 
 /// Builds container images from Dockerfiles inside CI jobs: no daemon, no privileges.
@@ -44,6 +46,11 @@ pub(super) struct Executor {
 pub(super) enum Command {
     /// Build an image from a Dockerfile and push or write it
     Build(Box<BuildArgs>),
+    /// Push an OCI layout or an archive of `docker save`
+    Push(Box<PushArgs>),
+    /// Make an index of images for several platforms
+    #[command(subcommand)]
+    Index(IndexCommand),
     /// Say what is wrong or doubtful in a Dockerfile, without building it
     Check(Box<CheckArgs>),
     /// Save the user name and password of a registry in config.json
@@ -190,6 +197,15 @@ pub(super) enum CompressionFlag {
     Zstd,
 }
 
+/// The family of media types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum FormatFlag {
+    /// The OCI image specification
+    Oci,
+    /// Docker's image manifest, version 2, schema 2
+    Docker,
+}
+
 /// The flags of `longshore build`.
 #[derive(Debug, Args)]
 #[expect(
@@ -280,6 +296,12 @@ pub(super) struct BuildArgs {
     /// A label of the image; may be repeated
     #[arg(long, value_name = "NAME=VALUE", help_heading = "Output")]
     pub label: Vec<String>,
+    /// An annotation of the image's manifest; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", help_heading = "Output")]
+    pub annotation: Vec<String>,
+    /// The family of media types [default: oci]
+    #[arg(long, value_enum, value_name = "KIND", help_heading = "Output")]
+    pub image_format: Option<FormatFlag>,
     /// The compression of new layers [default: gzip]
     #[arg(long, value_enum, value_name = "KIND", help_heading = "Output")]
     pub compression: Option<CompressionFlag>,
@@ -314,6 +336,17 @@ pub(super) struct BuildArgs {
         help_heading = "Registries"
     )]
     pub image_download_retry: u32,
+    /// How often a failed download of a base image's layer is tried again as a whole, where that is more
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        help_heading = "Registries"
+    )]
+    pub image_fs_extract_retry: u32,
+    /// Succeed if a tag exists that must not change; it stays as it is
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
+    pub push_ignore_immutable_tag_errors: bool,
     /// Do not check before the build whether the destinations accept a push
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
     pub skip_push_permission_check: bool,
@@ -594,17 +627,8 @@ pub(super) const UNSUPPORTED: &[(&str, &str)] = &[
         "it is not supported yet: remove --reproducible",
     ),
     (
-        "push-ignore-immutable-tag-errors",
-        "it is not supported yet",
-    ),
-    (
         "git",
         "git contexts are not supported yet: check out the repository and pass the directory",
-    ),
-    ("annotation", "annotations are not supported yet"),
-    (
-        "image-format",
-        "images are always written with OCI media types: remove --image-format",
     ),
     (
         "use-new-run",
@@ -621,10 +645,6 @@ pub(super) const UNSUPPORTED: &[(&str, &str)] = &[
     (
         "whitelist-var-run",
         "mounted paths never get into a layer and others are kept: use --ignore-path=/var/run to leave it out",
-    ),
-    (
-        "image-fs-extract-retry",
-        "downloads are retried by themselves: use --image-download-retry",
     ),
     ("materialize", "it is not supported yet"),
     (
@@ -655,7 +675,6 @@ pub(super) fn switch(text: &str) -> Result<bool, &'static str> {
 /// Unsupported flags that are switches: `=false` asks for what happens anyway.
 const UNSUPPORTED_SWITCHES: &[&str] = &[
     "reproducible",
-    "push-ignore-immutable-tag-errors",
     "use-new-run",
     "force-build-metadata",
     "ignore-var-run",

@@ -12,8 +12,10 @@ mod diagnostic;
 mod doctor;
 mod env;
 mod flags;
+mod index;
 mod keychain;
 mod login;
+mod push;
 mod registries;
 mod render;
 mod resolve;
@@ -21,6 +23,7 @@ mod run_flags;
 mod runner_log;
 mod summary;
 mod terminal;
+mod transfer;
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -45,6 +48,8 @@ use resolve::Surroundings;
 
 /// More threads than this do nothing for a few transfers.
 const NETWORK_THREADS_MAX: usize = 4;
+/// What an error of the program itself is told of.
+const PROGRAM: &str = "longshore";
 /// The exit code for what was typed wrongly.
 const USAGE: u8 = 2;
 
@@ -117,6 +122,10 @@ pub fn run(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> u8
             print_line(concat!("longshore ", env!("CARGO_PKG_VERSION")));
             0
         }
+        Parsed::Push(args) => push::push(&args, &Env::new(environment)),
+        Parsed::Index(index::IndexCommand::Create(args)) => {
+            index::create(&args, &Env::new(environment))
+        }
         Parsed::Check(args) => {
             let env = Env::new(environment);
             let has_color = std::io::stdout().is_terminal() && env.os("NO_COLOR").is_none();
@@ -175,6 +184,8 @@ enum Parsed {
         args: Box<BuildArgs>,
         is_executor: bool,
     },
+    Push(Box<push::PushArgs>),
+    Index(index::IndexCommand),
     Check(Box<flags::CheckArgs>),
     /// A build whose arguments are the inputs of the GitHub action.
     Action,
@@ -239,6 +250,8 @@ fn parse(arguments: &[OsString]) -> Result<Parsed, u8> {
     Ok(
         match Program::from_arg_matches(&matches).map_err(fail)?.command {
             Command::Build(args) => Parsed::Build { args, is_executor },
+            Command::Push(args) => Parsed::Push(args),
+            Command::Index(command) => Parsed::Index(command),
             Command::Check(args) => Parsed::Check(args),
             Command::Login(args) => Parsed::Login(args),
             Command::Auth(args) => Parsed::Auth(args),

@@ -4,6 +4,7 @@
 //! build begins: a wrong reference must not cost an hour.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,11 +12,12 @@ use std::sync::Arc;
 use crate::build::{LayerOptions, Outputs, Request, SnapshotOptions};
 use crate::context::Source;
 use crate::oci::{Compression, Platform, Reference};
+use crate::output::Format;
 
 use super::UsageError;
 use super::cache;
 use super::env::Env;
-use super::flags::{BuildArgs, CompressionFlag, SnapshotModeFlag, parse_bool};
+use super::flags::{BuildArgs, CompressionFlag, FormatFlag, SnapshotModeFlag, parse_bool};
 use super::{registries, run_flags};
 
 /// The directory of our own image in which the state is, a volume.
@@ -90,6 +92,7 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         stores,
         keychain,
         download_retries: args.image_download_retry,
+        extract_retries: args.image_fs_extract_retry,
         push_retries: args.push_retry,
         checks_push: !args.skip_push_permission_check,
         state_dir: state_dir(args.state_dir.as_deref(), env)?,
@@ -201,18 +204,7 @@ fn outputs(args: &BuildArgs, env: &Env) -> Result<Outputs, UsageError> {
     let destinations = args
         .destination
         .iter()
-        .map(|text| {
-            let reference: Reference = text
-                .parse()
-                .map_err(|error| UsageError::flag("--destination", error))?;
-            match reference.digest() {
-                Some(_) => Err(UsageError::flag(
-                    "--destination",
-                    format_args!("\"{text}\" has a digest: an image is pushed to a tag"),
-                )),
-                None => Ok(reference),
-            }
-        })
+        .map(|text| destination("--destination", text))
         .collect::<Result<Vec<_>, _>>()?;
     let no_push = match args.no_push {
         Some(no_push) => no_push,
@@ -261,8 +253,21 @@ fn outputs(args: &BuildArgs, env: &Env) -> Result<Outputs, UsageError> {
             ));
         }
     }
+    let format = format(args.image_format);
+    if format == Format::Docker {
+        let reason = "has no place in docker's format: use --image-format=oci";
+        if args.compression == Some(CompressionFlag::Zstd) {
+            return Err(UsageError::flag("--compression=zstd", reason));
+        }
+        if !args.annotation.is_empty() {
+            return Err(UsageError::flag("--annotation", reason));
+        }
+    }
     let mut outputs = Outputs {
         pushes: !no_push && !destinations.is_empty(),
+        ignores_immutable_tags: args.push_ignore_immutable_tag_errors,
+        format,
+        annotations: annotations(&args.annotation)?,
         destinations,
         tar_path: args.tar_path.as_deref().map(absolute),
         oci_layout_path: args.oci_layout_path.as_deref().map(absolute),
@@ -282,6 +287,36 @@ fn outputs(args: &BuildArgs, env: &Env) -> Result<Outputs, UsageError> {
         outputs.oci_layout_path = Some(absolute(Path::new(DEFAULT_LAYOUT)));
     }
     Ok(outputs)
+}
+
+/// Reads a reference to push to.
+pub(super) fn destination(flag: &'static str, text: &str) -> Result<Reference, UsageError> {
+    let reference: Reference = text
+        .parse()
+        .map_err(|error| UsageError::flag(flag, error))?;
+    match reference.digest() {
+        Some(_) => Err(UsageError::flag(
+            flag,
+            format_args!("\"{text}\" has a digest: an image is pushed to a tag"),
+        )),
+        None => Ok(reference),
+    }
+}
+
+/// The family of media types; OCI's if nobody said.
+pub(super) fn format(flag: Option<FormatFlag>) -> Format {
+    match flag {
+        Some(FormatFlag::Docker) => Format::Docker,
+        Some(FormatFlag::Oci) | None => Format::Oci,
+    }
+}
+
+/// Reads annotations; the last of a name counts.
+pub(super) fn annotations(texts: &[String]) -> Result<BTreeMap<String, String>, UsageError> {
+    texts
+        .iter()
+        .map(|text| pair("--annotation", text))
+        .collect()
 }
 
 /// Where the image goes if nobody said.

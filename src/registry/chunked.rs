@@ -145,6 +145,9 @@ impl Chunks<'_> {
                 Ok(Body::Bytes(bytes.slice(start..start + length)))
             }
             BlobSource::File(path) => Ok(Body::file(path.clone(), self.offset, length)),
+            BlobSource::Part { path, offset } => {
+                Ok(Body::file(path.clone(), offset + self.offset, length))
+            }
             BlobSource::Remote(reference) => {
                 let (mut download, at) = match self.remote.take() {
                     Some((download, at, piece)) if at == self.offset => {

@@ -211,6 +211,25 @@ impl Error {
         }
     }
 
+    /// Says whether this may be the refusal to move a tag that must not change.
+    ///
+    /// Registries agree on neither status nor words: `TAG_INVALID` with 400 (ECR), 409 (Artifact Registry), 412 (Harbor),
+    /// 405 (ACR), 403 (GitLab, Artifactory, where words must tell it from a lack of rights).
+    pub fn may_be_immutable_tag(&self) -> bool {
+        let (Self::Status { reply, .. } | Self::Unauthorized { reply, .. }) = self else {
+            return false;
+        };
+        let words = ["immutab", "overwrit", "already exists", "disallowed"];
+        match reply.status.as_u16() {
+            400 | 405 | 409 | 412 | 422 => true,
+            403 => reply.errors.iter().any(|error| {
+                let text = format!("{} {}", error.code, error.message).to_ascii_lowercase();
+                words.iter().any(|word| text.contains(word))
+            }),
+            _ => false,
+        }
+    }
+
     /// Says whether the registry's answer carries an error code, such as `MANIFEST_BLOB_UNKNOWN`.
     pub fn has_code(&self, code: &str) -> bool {
         match self {

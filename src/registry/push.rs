@@ -20,6 +20,13 @@ pub enum BlobSource {
     Bytes(Bytes),
     /// In a file, which must not change until the push has ended.
     File(PathBuf),
+    /// In a file, from an offset on.
+    Part {
+        /// The file, which must not change either.
+        path: PathBuf,
+        /// Where the blob begins in it.
+        offset: u64,
+    },
     /// In a repository of the same or another registry.
     Remote(Reference),
 }
@@ -106,7 +113,7 @@ impl Client {
         let mut session = None;
         let own = match upload.source {
             BlobSource::Remote(reference) => self.blob_places(reference),
-            BlobSource::Bytes(_) | BlobSource::File(_) => Vec::new(),
+            BlobSource::Bytes(_) | BlobSource::File(_) | BlobSource::Part { .. } => Vec::new(),
         };
         let can_mount = |from: &&Reference| {
             !upload.is_forced
@@ -298,6 +305,7 @@ impl Client {
         match source {
             BlobSource::Bytes(bytes) => Body::Bytes(bytes.clone()),
             BlobSource::File(path) => Body::file(path.clone(), 0, descriptor.size),
+            BlobSource::Part { path, offset } => Body::file(path.clone(), *offset, descriptor.size),
             BlobSource::Remote(reference) => {
                 let (client, reference, descriptor) =
                     (self.clone(), reference.clone(), descriptor.clone());

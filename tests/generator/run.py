@@ -99,7 +99,6 @@ class Bench:
         text = text.replace(self.url, "@URL@").replace(self.registry, "@REGISTRY@")
         description = json.loads(text)
         description["tree"] = {path: re.sub(r" mtime=\d+$", "", line) if line and line.startswith("dir ") else line for path, line in description["tree"].items()}
-        # Otherwise the reference's cache finds an equal step of another seed.
         return description
 
     def ours(self, seed, place):

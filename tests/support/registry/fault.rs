@@ -47,8 +47,50 @@ pub(crate) enum Action {
     Stall(Duration),
 }
 
+/// Faults by chance: the same for the same seed and order of requests.
+#[derive(Clone, Debug)]
+pub(crate) struct Chaos {
+    /// Where the random numbers are.
+    pub(crate) seed: u64,
+    /// So many of a thousand requests fail.
+    pub(crate) per_mille: u64,
+    /// How many have.
+    pub(crate) failed: usize,
+}
+
+impl Chaos {
+    /// Gives the next random number (xorshift64*).
+    fn next(&mut self) -> u64 {
+        self.seed ^= self.seed >> 12;
+        self.seed ^= self.seed << 25;
+        self.seed ^= self.seed >> 27;
+        self.seed.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32
+    }
+
+    fn fault(&mut self) -> Option<Action> {
+        if self.next() % 1000 >= self.per_mille {
+            return None;
+        }
+        self.failed += 1;
+        let now = || vec![("retry-after", "0".to_owned())];
+        Some(match self.next() % 8 {
+            0 => Action::Status(500, vec![], String::new()),
+            1 => Action::Status(502, vec![], "<html>bad gateway</html>".to_owned()),
+            2 => Action::Status(503, now(), String::new()),
+            3 => Action::Status(429, now(), String::new()),
+            4 => Action::Status(408, vec![], String::new()),
+            5 => Action::CutBody(20),
+            6 | 7 => Action::DropAnswer,
+            _ => unreachable!("a remainder of 8"),
+        })
+    }
+}
+
 impl State {
     pub(super) fn take_fault(&mut self, method: &Method, path: &str) -> Option<Action> {
+        if let Some(fault) = self.chaos.as_mut().and_then(Chaos::fault) {
+            return Some(fault);
+        }
         let matching = self.faults.iter_mut().find(|fault| {
             (fault.method == "*" || fault.method == method.as_str())
                 && path.contains(&fault.path)

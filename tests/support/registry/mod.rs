@@ -66,6 +66,10 @@ pub(crate) struct State {
     pub(crate) manifests: BTreeMap<(String, String), (String, Bytes)>,
     /// All requests.
     pub(crate) requests: Vec<Recorded>,
+    /// How many connections were accepted.
+    pub(crate) connections: usize,
+    /// Faults by chance, beside those.
+    pub(crate) chaos: Option<Chaos>,
     /// Faults to come.
     pub(crate) faults: Vec<Fault>,
     /// Answers mounts by opening an upload.

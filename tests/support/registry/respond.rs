@@ -132,8 +132,19 @@ impl State {
             return plain(400, r#"{"errors":[{"code":"DIGEST_INVALID"}]}"#);
         }
         let document: serde_json::Value = serde_json::from_slice(given.body).unwrap_or_default();
+        let repository = given.repository.to_owned();
+        for child in document["manifests"].as_array().into_iter().flatten() {
+            let wanted = child["digest"].as_str().unwrap_or_default().to_owned();
+            if !self.manifests.contains_key(&(repository.clone(), wanted)) {
+                return plain(
+                    404,
+                    r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#,
+                );
+            }
+        }
+        let config = document.get("config");
         let layers = document["layers"].as_array().cloned().unwrap_or_default();
-        for descriptor in layers.iter().chain([&document["config"]]) {
+        for descriptor in layers.iter().chain(config) {
             let wanted = descriptor["digest"].as_str().unwrap_or_default();
             let is_foreign = descriptor["urls"].is_array();
             if !is_foreign

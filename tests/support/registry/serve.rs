@@ -26,6 +26,10 @@ pub(super) async fn serve(
             continue;
         };
         let state = Arc::clone(&state);
+        state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .connections += 1;
         tokio::spawn(async move {
             let service = service_fn(move |request| answer(request, Arc::clone(&state), address));
             // A client that goes away is no failure of the registry.
