@@ -9,7 +9,6 @@ use std::path::Path;
 
 use longshore::build::{self, Known};
 use longshore::context::Context;
-use longshore::context::Source;
 use longshore::context::ignore::Ignore;
 use longshore::dockerfile::{self, LineIndex, word};
 use longshore::oci::Platform;
@@ -216,8 +215,7 @@ fn checks_find_what_those_of_the_reference_find() {
             )
             .unwrap();
         }
-        let source = Source::Directory(directory.path().to_owned());
-        let mut context = Context::fetch(&source, None, Path::new("")).unwrap();
+        let mut context = Context::open(directory.path().to_owned(), None).unwrap();
         context.read_dockerfile(Path::new("Dockerfile")).unwrap();
         let parsed = dockerfile::parse(text.as_bytes()).unwrap();
         let known = Known {

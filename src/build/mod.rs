@@ -42,7 +42,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::Cache;
-use crate::context::Context;
+use crate::context::{Context, Network};
 use crate::dockerfile;
 use crate::dockerfile::lint::Report;
 use crate::http::Http;
@@ -127,7 +127,19 @@ pub fn run(
         &request.context,
         request.context_sub_path.as_deref(),
         &scratch,
-    )?;
+        Network {
+            runtime: &services.runtime,
+            token: &services.token,
+            stores: &request.stores,
+        },
+    )
+    .map_err(|error| {
+        if services.token.is_cancelled() {
+            BuildError::Cancelled
+        } else {
+            error.into()
+        }
+    })?;
     events.send(Event::ContextReady {
         source: request.context.to_string(),
     });

@@ -12,6 +12,7 @@ use crate::output::Format;
 use crate::plan::RunNetwork;
 use crate::registry::RegistryOptions;
 use crate::sandbox::{Agent, Content};
+use crate::store::Stores;
 
 /// What a build is asked to do.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub struct Request {
     pub registry: RegistryOptions,
     /// How anything is reached over HTTP.
     pub http: HttpConfig,
+    /// How object stores are reached.
+    pub stores: Stores,
     /// Who we are to registries.
     pub keychain: Arc<dyn Keychain>,
     /// How often the download of a base image is tried again as a whole.

@@ -63,6 +63,18 @@ pub(super) const VARIABLES: &[(&str, &str)] = &[
         "who we are to Amazon, with the meaning that its own tools give them",
     ),
     (
+        "S3_ENDPOINT, S3_FORCE_PATH_STYLE, AWS_ENDPOINT_URL_S3",
+        "where the buckets of s3:// contexts are, and whether their names stand in the path: true or false",
+    ),
+    (
+        "STORAGE_EMULATOR_HOST, GOOGLE_CLOUD_QUOTA_PROJECT",
+        "where the buckets of gs:// contexts are, which then need no identity; the project that pays for the request",
+    ),
+    (
+        "AZURE_STORAGE_ACCESS_KEY, AZURE_STORAGE_BLOB_ENDPOINT",
+        "the key of the account that holds the context, and where the account is",
+    ),
+    (
         "AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_STS, AWS_ENDPOINT_URL_ECR, AWS_ENDPOINT_URL_ECR_PUBLIC",
         "where Amazon's services are",
     ),

@@ -223,9 +223,19 @@ pub(super) struct BuildArgs {
         help_heading = "Input"
     )]
     pub dockerfile: PathBuf,
-    /// The build context: a directory, `dir://DIR`, `tar://FILE` or `tar://stdin` [default: .; as executor: /workspace]
+    /// The build context: a directory, `dir://DIR`, `tar://FILE`, `tar://stdin`, or an archive in a bucket: `s3://BUCKET/KEY`, `gs://BUCKET/OBJECT`, `https://ACCOUNT.blob.core.windows.net/CONTAINER/BLOB` [default: .; as executor: /workspace]
     #[arg(short = 'c', long, value_name = "URL", help_heading = "Input")]
     pub context: Option<String>,
+    /// A bucket whose `context.tar.gz` is the context; of Google's, unless it has a scheme
+    #[arg(
+        short = 'b',
+        long,
+        value_name = "BUCKET",
+        conflicts_with_all = ["context", "context_directory"],
+        hide = true,
+        help_heading = "Input"
+    )]
+    pub bucket: Option<String>,
     /// The directory of the context to use as its root
     #[arg(long, value_name = "PATH", help_heading = "Input")]
     pub context_sub_path: Option<PathBuf>,
@@ -619,10 +629,6 @@ pub(super) const UNSUPPORTED: &[(&str, &str)] = &[
     (
         "git",
         "git contexts are not supported yet: check out the repository and pass the directory",
-    ),
-    (
-        "bucket",
-        "bucket contexts are not supported yet: download the archive and pass tar://FILE",
     ),
     (
         "use-new-run",

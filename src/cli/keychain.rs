@@ -15,12 +15,13 @@ use crate::auth::{
 };
 
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
-use crate::auth::cloud::Roles;
+use crate::auth::cloud::{CloudHttp, CloudOptions, Roles};
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
 use crate::auth::identity::{IdentityToken, IdentityTokens};
 use crate::http::HttpConfig;
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
 use crate::http::Secret;
+use crate::store::Stores;
 
 use super::UsageError;
 use super::env::Env;
@@ -65,10 +66,7 @@ pub(super) fn chain(
 ) -> Result<Chain, UsageError> {
     let selected = selected(&args.credential_helpers)?;
     let is_on = |name: &str| selected.contains(&name);
-    let variables: Variables = env
-        .iter()
-        .filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)))
-        .collect();
+    let variables = variables(env);
     let helpers = helpers(env);
     let mut sources: Vec<Arc<dyn Source>> = vec![
         Arc::new(
@@ -153,6 +151,52 @@ fn selected(typed: &[String]) -> Result<Vec<&'static str>, UsageError> {
         .collect()
 }
 
+/// How the object stores are reached: with the identities that the registries of the same clouds are reached with.
+pub(super) fn stores(
+    args: &CredentialArgs,
+    env: &Env,
+    http: &HttpConfig,
+) -> Result<Stores, UsageError> {
+    #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+    {
+        let variables = variables(env);
+        let options = cloud_options(args, &variables, helpers(env), http, &BTreeSet::new())?;
+        Ok(Stores {
+            clouds: Some(options),
+        })
+    }
+    #[cfg(not(any(feature = "s3", feature = "gcs", feature = "azure")))]
+    {
+        let _unused = (args, env, http);
+        Ok(Stores::default())
+    }
+}
+
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+fn cloud_options(
+    args: &CredentialArgs,
+    variables: &Variables,
+    helpers: HelperOptions,
+    http: &HttpConfig,
+    plain_http: &BTreeSet<String>,
+) -> Result<CloudOptions, UsageError> {
+    Ok(CloudOptions {
+        http: CloudHttp::new(http).map_err(|error| UsageError::flag("certificates", error))?,
+        variables: variables.clone(),
+        identity: identity_tokens(args, variables)?,
+        roles: roles(args, variables),
+        plain_http: plain_http.clone(),
+        now: std::time::SystemTime::now,
+        helpers,
+    })
+}
+
+fn variables(env: &Env) -> Variables {
+    env.iter()
+        .filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)))
+        .collect()
+}
+
 /// The clouds, which are asked about their own hosts only.
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
 fn clouds(
@@ -163,17 +207,9 @@ fn clouds(
     plain_http: &BTreeSet<String>,
     is_on: &dyn Fn(&str) -> bool,
 ) -> Result<Vec<Arc<dyn Source>>, UsageError> {
-    use crate::auth::cloud::{Cloud, CloudHttp, CloudOptions};
+    use crate::auth::cloud::Cloud;
 
-    let options = CloudOptions {
-        http: CloudHttp::new(http).map_err(|error| UsageError::flag("certificates", error))?,
-        variables: variables.clone(),
-        identity: identity_tokens(args, variables)?,
-        roles: roles(args, variables),
-        plain_http: plain_http.clone(),
-        now: std::time::SystemTime::now,
-        helpers,
-    };
+    let options = cloud_options(args, variables, helpers, http, plain_http)?;
     let mut sources: Vec<Arc<dyn Source>> = Vec::new();
     #[cfg(feature = "s3")]
     if is_on("ecr") {

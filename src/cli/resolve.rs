@@ -3,6 +3,7 @@
 //! Flags win over `LONGSHORE_*`, that over `KANIKO_*`, that over the built-in. Everything is checked here, before the
 //! build begins: a wrong reference must not cost an hour.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -53,6 +54,7 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         &http,
         plain_http,
     )?);
+    let stores = super::keychain::stores(&args.credentials, env, &http)?;
     let created = match env.text("SOURCE_DATE_EPOCH") {
         Some(text) => text
             .trim()
@@ -87,6 +89,7 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         snapshot,
         http,
         registry,
+        stores,
         keychain,
         download_retries: args.image_download_retry,
         extract_retries: args.image_fs_extract_retry,
@@ -139,30 +142,32 @@ pub(super) fn absolute(path: &Path) -> PathBuf {
 /// What must stay where it is while an in-place build uses `/`: the directory that files are copied from, and caches.
 pub(super) fn keep(args: &BuildArgs, is_executor: bool) -> Vec<PathBuf> {
     let mut keep = cache::directories(args);
-    match Source::parse(context_text(args, is_executor)) {
+    match Source::parse(&context_text(args, is_executor)) {
         Ok(Source::Directory(path)) => keep.push(absolute(&path)),
-        Ok(Source::Archive(_) | Source::Stdin) | Err(_) => {}
+        Ok(Source::Archive(_) | Source::Stdin | Source::Object(_)) | Err(_) => {}
     }
     // The root itself cannot be kept; what a mistake is, is told when the context is opened.
     keep.retain(|path| path != Path::new("/"));
     keep
 }
 
-fn context_text(args: &BuildArgs, is_executor: bool) -> &str {
-    match (&args.context, &args.context_directory) {
-        (Some(text), _) | (None, Some(text)) => text,
-        (None, None) if is_executor => "/workspace",
-        (None, None) => ".",
+fn context_text(args: &BuildArgs, is_executor: bool) -> Cow<'_, str> {
+    match (&args.context, &args.context_directory, &args.bucket) {
+        (Some(text), _, _) | (None, Some(text), _) => text.into(),
+        (None, None, Some(bucket)) if bucket.contains("://") => bucket.into(),
+        (None, None, Some(bucket)) => format!("gs://{bucket}").into(),
+        (None, None, None) if is_executor => "/workspace".into(),
+        (None, None, None) => ".".into(),
     }
 }
 
 fn context(args: &BuildArgs, around: &Surroundings) -> Result<Source, UsageError> {
     let text = context_text(args, around.is_executor);
-    let source = Source::parse(text).map_err(|error| UsageError::flag("--context", error))?;
+    let source = Source::parse(&text).map_err(|error| UsageError::flag("--context", error))?;
     Ok(match source {
         Source::Directory(path) => Source::Directory(absolute(&path)),
         Source::Archive(path) => Source::Archive(absolute(&path)),
-        Source::Stdin => Source::Stdin,
+        Source::Stdin | Source::Object(_) => source,
     })
 }
 
@@ -423,7 +428,7 @@ mod tests {
                 "-d",
                 "x@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
             ],
-            &["-c", "s3://bucket/key"],
+            &["-c", "s3:///key"],
             &["--label", "x"],
             &["--build-arg", "=x"],
             &["--compression-level", "10"],

@@ -3,7 +3,7 @@
 
 mod image;
 mod machine;
-#[cfg(all(feature = "s3", feature = "gcs", feature = "azure"))]
+#[cfg(feature = "s3")]
 mod mock;
 mod program;
 #[expect(dead_code, reason = "the tests of the registry room use the rest")]
@@ -36,3 +36,5 @@ mod running;
 mod settings;
 mod signals;
 mod stages;
+#[cfg(feature = "s3")]
+mod stores;

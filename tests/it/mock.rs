@@ -38,6 +38,10 @@ impl Arrived {
 pub(crate) enum Reply {
     /// Answers.
     Answer(u16, String),
+    /// Answers with headers and bytes. A HEAD gets the headers only.
+    Full(u16, Vec<(&'static str, String)>, Vec<u8>),
+    /// Says that there are so many bytes, and breaks off after these.
+    Cut(usize, Vec<u8>),
     /// Passes it on to a server, with another `Authorization` if it has one.
     Pass(String, Option<String>),
 }
@@ -118,6 +122,26 @@ fn serve(mut stream: TcpStream, arrived: &Mutex<Vec<Arrived>>, rule: &Rule) -> s
             );
             stream.write_all(head.as_bytes())?;
             stream.write_all(body.as_bytes())
+        }
+        Reply::Full(status, headers, body) => {
+            let mut head = format!("HTTP/1.1 {status} Mock\r\nConnection: close\r\n");
+            for (name, value) in &headers {
+                let _ = write!(head, "{name}: {value}\r\n");
+            }
+            if !headers.iter().any(|(name, _)| *name == "content-length") {
+                let _ = write!(head, "content-length: {}\r\n", body.len());
+            }
+            head.push_str("\r\n");
+            stream.write_all(head.as_bytes())?;
+            if request.method == "HEAD" {
+                return Ok(());
+            }
+            stream.write_all(&body)
+        }
+        Reply::Cut(length, body) => {
+            let head = format!("HTTP/1.1 206 Mock\r\nContent-Length: {length}\r\n\r\n");
+            stream.write_all(head.as_bytes())?;
+            stream.write_all(&body)
         }
         Reply::Pass(server, authorization) => {
             let mut onward = TcpStream::connect(server)?;

@@ -143,9 +143,8 @@ fn find(args: &CheckArgs, env: &Env) -> Result<(Findings, bool), Failure> {
         return Err(Failure::Usage(UsageError::flag("--context", reason)));
     };
     let failed = |error: crate::context::ContextError| Failure::Context(Box::new(error.into()));
-    let nowhere = Path::new("");
     let sub_path = args.context_sub_path.as_deref();
-    let mut context = Context::fetch(&source, sub_path, nowhere).map_err(failed)?;
+    let mut context = Context::open(directory.clone(), sub_path).map_err(failed)?;
     let file = context.read_dockerfile(&args.dockerfile).map_err(failed)?;
     let path = shown_path(args, directory, &file.name);
     let mut findings = Findings {
