@@ -8,6 +8,7 @@ mod auth;
 mod cache;
 mod check;
 mod ci;
+mod debug;
 mod diagnostic;
 mod doctor;
 mod env;
@@ -117,6 +118,7 @@ pub fn run(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> u8
             print_line(concat!("longshore ", env!("CARGO_PKG_VERSION")));
             0
         }
+        Parsed::Debug(command) => debug::debug(&command, &Env::new(environment)),
         Parsed::Check(args) => {
             let env = Env::new(environment);
             let has_color = std::io::stdout().is_terminal() && env.os("NO_COLOR").is_none();
@@ -169,6 +171,7 @@ enum Parsed {
         is_executor: bool,
     },
     Check(Box<flags::CheckArgs>),
+    Debug(flags::DebugCommand),
     /// A build whose arguments are the inputs of the GitHub action.
     Action,
     Ci(Box<flags::CiCommandArgs>),
@@ -232,6 +235,7 @@ fn parse(arguments: &[OsString]) -> Result<Parsed, u8> {
         match Program::from_arg_matches(&matches).map_err(fail)?.command {
             Command::Build(args) => Parsed::Build { args, is_executor },
             Command::Check(args) => Parsed::Check(args),
+            Command::Debug(args) => Parsed::Debug(args.command),
             Command::Login(args) => Parsed::Login(args),
             Command::Auth(args) => Parsed::Auth(args),
             Command::Doctor(args) => Parsed::Doctor(args),

@@ -20,6 +20,8 @@ mod clouds;
 mod contexts;
 mod copying;
 mod credentials;
+mod debugging;
+mod diagnostics;
 mod mirrors;
 mod mistakes;
 mod mounts;
