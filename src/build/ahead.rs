@@ -264,8 +264,8 @@ impl Look<'_> {
     /// Whether nothing is left to be asked: all that the target needs is there.
     fn is_all(&self, hits: &Hits, single: bool) -> bool {
         let done = hits.done(self.plan, self.keys, single);
-        let needs = Needs::of(self.plan, done);
-        !needs.tree.contains(&true)
+        let needs = Needs::of(self.plan, done, single);
+        !needs.has_any_work(self.plan)
     }
 
     fn events(&self) -> &dyn Events {

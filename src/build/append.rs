@@ -115,7 +115,7 @@ impl Building<'_> {
     }
 
     /// Adds a layer; the step took `spent` apart from packing.
-    fn add_layer(&mut self, number: usize, spent: Duration, packed: Packed) {
+    pub(super) fn add_layer(&mut self, number: usize, spent: Duration, packed: Packed) {
         let result = StepResult::Layer {
             digest: packed.descriptor.digest.clone(),
             size: packed.descriptor.size,

@@ -23,8 +23,8 @@ use super::{BuildError, Request, block_on, publish};
 pub(super) fn open(places: &[CachePlace], client: &Client) -> Vec<Arc<dyn Cache>> {
     let open = |place: &CachePlace| -> Arc<dyn Cache> {
         match place {
-            CachePlace::Registry(repository) => {
-                Arc::new(RegistryCache::new(client.clone(), repository.clone()))
+            CachePlace::Registry(reference) => {
+                Arc::new(RegistryCache::new(client.clone(), reference))
             }
             CachePlace::Directory(path) => {
                 Arc::new(DirectoryCache::new(path.clone(), client.clone()))

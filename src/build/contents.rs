@@ -41,7 +41,9 @@ pub(super) fn digest(
                 let digest = Digest::of(content.as_bytes());
                 walk.add(b'i', name.as_bytes(), 0, digest.as_str().as_bytes());
             }
-            CopySource::Path(path) => {
+            // What is behind it is in the key by its checksum.
+            CopySource::Url(_) => {}
+            CopySource::Path(path) | CopySource::Parents { root: path, .. } => {
                 for found in find(source, path)? {
                     walk.links.clear();
                     if found.metadata.is_dir() {

@@ -4,32 +4,35 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
+use crate::http::Http;
 use crate::layer;
 use crate::oci::{Descriptor, Digest, Reference};
 use crate::output::{ImageLayer, LayerSource};
-use crate::plan::{CopyFrom, Outline, Plan, StageBase};
+use crate::plan::{CopyFrom, CopyStep, Outline, Plan, StageBase};
 use crate::registry::{self, Client};
 use crate::rootfs::{Owner, Protected, RelPath, Rootfs};
 use crate::sandbox::{Executor, FinishedStage, SandboxError, Workspace};
 
 use super::ahead::Hits;
+use super::download::{Downloaded, download};
 use super::event::{Direction, Event, Events};
 use super::fetch::{Image, image_error, progress};
 use super::keys::Keys;
-use super::layers::{self, Packer};
+use super::layers::{self, Packed, Packer};
 use super::need::{Needs, read_by};
 use super::schedule;
 use super::sources::SourceTree;
 use super::stage::{Failed, Parent, StageResult};
 use super::tree::{mounted, open_layers};
 use super::upload::Uploads;
-use super::{BuildError, Request, Services, mount};
+use super::{BuildError, CopyError, Request, Services, mount};
 
 /// What all stages of one build share.
 pub(super) struct Engine<'a> {
@@ -53,6 +56,7 @@ pub(super) struct Engine<'a> {
     pub(super) ignored: Protected,
     /// A directory for this build's blobs.
     pub(super) scratch: &'a Path,
+    pub(super) http: &'a Http,
     pub(super) client: &'a Client,
     pub(super) uploads: &'a Uploads,
     pub(super) results: Mutex<Vec<Option<StageResult>>>,
@@ -61,6 +65,8 @@ pub(super) struct Engine<'a> {
     /// Trees of images that are only copied from, with the owners that the trees cannot hold.
     pub(super) trees: Mutex<HashMap<usize, (FinishedStage, Arc<layer::Ownership>)>>,
     pub(super) blobs: Mutex<HashMap<Digest, Arc<Mutex<Blob>>>>,
+    /// How many copies had something downloaded.
+    pub(super) downloads: AtomicUsize,
     /// Parts of the context that were copied aside for mounts.
     pub(super) copies: mount::Copies,
 }
@@ -226,6 +232,13 @@ impl Engine<'_> {
         }
     }
 
+    /// Downloads the URLs that a copy names.
+    pub(super) fn download(&self, step: &CopyStep) -> Result<Vec<Downloaded>, CopyError> {
+        let number = self.downloads.fetch_add(1, Ordering::Relaxed);
+        let directory = self.scratch.join(format!("downloads-{number}"));
+        download(step, self.http, &directory, self.services)
+    }
+
     /// Where the files are that a mount shows.
     pub(super) fn root_of(&self, from: CopyFrom) -> Result<PathBuf, BuildError> {
         match from {
@@ -349,6 +362,34 @@ impl Engine<'_> {
                     Err(_) => tried += 1,
                 }
             }
+        })
+    }
+
+    /// Puts a layer that this build made onto a workspace.
+    pub(super) fn apply_blob(
+        &self,
+        packed: &Packed,
+        workspace: &dyn Workspace,
+    ) -> Result<layer::Applied, BuildError> {
+        let file = File::open(&packed.path).map_err(|source| BuildError::State {
+            action: "open",
+            path: packed.path.clone(),
+            source,
+        })?;
+        let rootfs = Rootfs::open(workspace.root())?;
+        let protected = mounted(workspace)?;
+        let (ownership, isolation) = (self.executor.ownership(), self.executor.isolation());
+        layers::apply(
+            file,
+            &rootfs,
+            &protected,
+            &packed.diff_id,
+            ownership,
+            isolation,
+        )
+        .map_err(|source| BuildError::Layer {
+            display: "a --link copy".to_owned(),
+            source: Box::new(source),
         })
     }
 

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use crate::context::glob::BadGlob;
+use crate::context::ignore::IgnoreError;
 use crate::dockerfile::Span;
-use crate::oci::{Reference, ReferenceError};
+use crate::oci::{Digest, Reference, ReferenceError};
 use crate::{context, dockerfile, http, layer, output, plan, registry, rootfs, sandbox, snapshot};
 
 /// What ended a build.
@@ -238,6 +239,26 @@ pub enum CopyError {
         #[source]
         source: BadGlob,
     },
+    /// A pattern of `--exclude` or `--parents` is malformed; the line is its number.
+    #[error("{}", .0)]
+    Filter(Box<IgnoreError>),
+    /// A name in `--chown` of a copy that does not look at the image.
+    #[error(
+        "--link copies without looking at the image, so \"{chown}\" in --chown cannot be looked up there"
+    )]
+    LinkedName {
+        /// As written.
+        chown: String,
+    },
+    /// A file could not be downloaded.
+    #[error("cannot download {url}")]
+    Download {
+        /// The URL, without a password.
+        url: String,
+        /// Why.
+        #[source]
+        source: Box<DownloadError>,
+    },
     /// A file cannot take a directory's place.
     #[error("cannot copy a file over the directory {path}")]
     FileOverDirectory {
@@ -282,6 +303,57 @@ pub enum CopyError {
     /// A tree could not be read or changed.
     #[error(transparent)]
     Rootfs(#[from] rootfs::Error),
+}
+
+/// Why a file could not be downloaded.
+#[derive(Debug, thiserror::Error)]
+pub enum DownloadError {
+    /// The URL is none.
+    #[error("it is not a valid URL: {0}")]
+    Url(String),
+    /// No answer, or none to the end.
+    #[error(transparent)]
+    Http(#[from] http::Error),
+    /// An answer that says that there is no file.
+    #[error("the server answered {status}")]
+    Status {
+        /// The status.
+        status: http::StatusCode,
+    },
+    /// The file ended early, or did not end.
+    #[error("the server announced {expected} bytes and sent {received}")]
+    Length {
+        /// The length in the answer's head.
+        expected: u64,
+        /// What came.
+        received: u64,
+    },
+    /// The file is larger than anything that belongs into an image.
+    #[error("it is larger than {limit} bytes")]
+    TooLarge {
+        /// The limit.
+        limit: u64,
+    },
+    /// The bytes are others than `--checksum` says.
+    #[error("its digest is {found}, not {expected} as --checksum says")]
+    Checksum {
+        /// The digest of what came.
+        found: Digest,
+        /// What was asked for.
+        expected: Digest,
+    },
+    /// The file could not be written.
+    #[error("cannot write {path}", path = path.display())]
+    Write {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The build was called off.
+    #[error("the build was called off")]
+    Cancelled,
 }
 
 /// Why a user or group means nothing in an image.
@@ -377,6 +449,9 @@ impl BuildError {
                     nearest: Some(path),
                     ..
                 } => Some(format!("did you mean \"{path}\"?")),
+                CopyError::LinkedName { .. } => {
+                    Some("give numbers, or leave --link out".to_owned())
+                }
                 CopyError::Mounted { .. } => Some(
                     "unmount it from the job's container, or build with --isolation=namespace"
                         .to_owned(),

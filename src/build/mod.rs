@@ -10,12 +10,15 @@ mod caching;
 mod contents;
 mod copy;
 mod destination;
+mod download;
 mod engine;
 mod error;
 mod event;
 mod fetch;
+mod filter;
 mod keys;
 mod layers;
+mod link;
 mod lint;
 mod mount;
 mod need;
@@ -32,6 +35,7 @@ mod user;
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
 use tokio::runtime::Handle;
@@ -48,7 +52,7 @@ use crate::registry::Client;
 use crate::rootfs::{Protected, RelPath};
 use crate::sandbox::{Cancel, Executor};
 
-pub use error::{BuildError, CopyError, CopyFailure, UserError};
+pub use error::{BuildError, CopyError, CopyFailure, DownloadError, UserError};
 pub use event::{Direction, Event, Events, StepResult, Stream};
 pub use lint::{Known, check};
 pub use mount::MountFailure;
@@ -109,8 +113,9 @@ pub fn run(
     let scratch = executor.scratch().to_owned();
 
     // Certificates, resolver and credentials are read before the first byte of a base image is unpacked.
+    let http = Http::new(request.http.clone())?;
     let client = Client::new(
-        Http::new(request.http.clone())?,
+        http.clone(),
         Arc::clone(&request.keychain),
         request.registry.clone(),
     );
@@ -193,6 +198,7 @@ pub fn run(
         keys: keys.as_ref(),
         context: &context,
         executor: &*executor,
+        http: &http,
         client: &client,
         uploads: &uploads,
     };
@@ -279,6 +285,7 @@ struct Parts<'a> {
     keys: Option<&'a Keys>,
     context: &'a Context,
     executor: &'a dyn Executor,
+    http: &'a Http,
     client: &'a Client,
     uploads: &'a Uploads,
 }
@@ -303,8 +310,8 @@ impl Parts<'_> {
             Some(keys) => hits.done(self.plan, keys, self.request.layers.single),
             None => vec![0; self.plan.stages.len()],
         };
-        let needs = Needs::of(self.plan, done);
-        let is_all_done = !hits.is_empty() && !needs.tree.contains(&true);
+        let needs = Needs::of(self.plan, done, self.request.layers.single);
+        let is_all_done = !hits.is_empty() && !needs.has_any_work(self.plan);
         prepare(self, &needs, is_all_done, services)?;
         let services = services.for_stages()?;
         let engine = Engine {
@@ -322,12 +329,14 @@ impl Parts<'_> {
             services: &services,
             ignored: ignored(self.request)?,
             scratch: self.executor.scratch(),
+            http: self.http,
             client: self.client,
             uploads: self.uploads,
             results: Mutex::new((0..self.plan.stages.len()).map(|_| None).collect()),
             users: Mutex::new(needs.users.clone()),
             trees: Mutex::new(HashMap::new()),
             blobs: Mutex::new(HashMap::new()),
+            downloads: AtomicUsize::new(0),
             copies: mount::Copies::default(),
         };
         let mut result = engine.stages()?;

@@ -460,6 +460,8 @@ impl Giver<'_> {
             destination: "/files".to_owned(),
             chown: None,
             chmod: None,
+            exclude: Vec::new(),
+            link: false,
             unpack: Unpack::Never,
             span,
         };
@@ -475,7 +477,7 @@ impl Giver<'_> {
             leaves_same: false,
             sets_owner: self.engine.executor.ownership() == Ownership::Real,
         };
-        copy(&step, tree, &destination, &mut |_, _, _| Ok(false))?;
+        copy(&step, tree, &[], &destination)?;
         let files = RelPath::parse("files").map_err(crate::rootfs::Error::from);
         let files = files.map_err(CopyError::from)?;
         // COPY gives the directory that it copies into a mode of its own; a mount shows the directory itself.

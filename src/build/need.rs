@@ -19,7 +19,9 @@ pub(super) struct Needs {
 
 impl Needs {
     /// Works out the needs of all stages; `done` says how many steps of each are done already.
-    pub(super) fn of(plan: &Plan, done: Vec<usize>) -> Self {
+    ///
+    /// `single` is whether a stage makes one layer at its end: then even a `--link` needs the tree.
+    pub(super) fn of(plan: &Plan, done: Vec<usize>, single: bool) -> Self {
         let count = plan.stages.len();
         let mut needs = Self {
             done,
@@ -32,7 +34,9 @@ impl Needs {
             if !needs.stage[index] {
                 continue;
             }
-            needs.tree[index] |= needs.has_work(stage, index);
+            needs.tree[index] |= stage.steps[needs.done[index]..]
+                .iter()
+                .any(|step| changes_tree(&step.kind, single));
             for step in &stage.steps[needs.done[index]..] {
                 for from in read_by(&step.kind) {
                     needs.uses(from, index);
@@ -58,6 +62,12 @@ impl Needs {
             }
             StageBase::Scratch | StageBase::Image(_) => false,
         }
+    }
+
+    /// Whether a step of any stage has to be carried out that changes files.
+    pub(super) fn has_any_work(&self, plan: &Plan) -> bool {
+        let mut stages = plan.stages.iter().enumerate();
+        stages.any(|(index, stage)| self.stage[index] && self.has_work(stage, index))
     }
 
     /// Whether a step of a stage has to be carried out that changes files.
@@ -86,6 +96,15 @@ pub(super) fn read_by(step: &StepKind) -> Vec<usize> {
         CopyFrom::Context | CopyFrom::Image(_) => None,
     };
     froms.into_iter().filter_map(stage).collect()
+}
+
+/// Whether a step cannot be carried out without its stage's tree.
+fn changes_tree(step: &StepKind, single: bool) -> bool {
+    match step {
+        StepKind::Copy(copy) => single || !copy.link,
+        StepKind::Workdir(_) | StepKind::Run(_) => true,
+        StepKind::Metadata | StepKind::Silent => false,
+    }
 }
 
 /// Whether a step makes a layer.

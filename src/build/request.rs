@@ -141,7 +141,7 @@ pub struct CacheOptions {
 /// A place that keeps layers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CachePlace {
-    /// A repository of a registry.
+    /// A repository of a registry; a tag stands before those of the entries.
     Registry(Reference),
     /// A directory of this machine.
     Directory(PathBuf),

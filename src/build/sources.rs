@@ -138,6 +138,22 @@ fn expand(
     Ok(())
 }
 
+/// Says that what a `--parents` names is not there.
+pub(super) fn missing_below(
+    source: &SourceTree<'_>,
+    root: &Spanned<String>,
+    pattern: &str,
+) -> CopyError {
+    let joined = match root.value.as_str() {
+        "." => pattern.to_owned(),
+        root => format!("{root}/{pattern}"),
+    };
+    match RelPath::parse_chrooted(joined.as_bytes()) {
+        Ok(path) => missing(source, &Spanned::new(joined, root.span), &path),
+        Err(error) => rootfs::Error::from(error).into(),
+    }
+}
+
 /// Says why a source is not there, as helpfully as can be.
 fn missing(source: &SourceTree<'_>, spec: &Spanned<String>, path: &RelPath) -> CopyError {
     let hidden_by = source

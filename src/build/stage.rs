@@ -21,10 +21,11 @@ use super::destination::{Destination, make_parents};
 use super::engine::Engine;
 use super::event::{Event, StepResult};
 use super::layers::{PackJob, Packing};
+use super::link::{Linked, link};
 use super::need::changes_files;
 use super::sources::SourceTree;
 use super::tree::{mounted, open, protected};
-use super::{BuildError, CopyError, CopyFailure, add, run, timed, user};
+use super::{BuildError, CopyError, CopyFailure, DownloadError, run, timed, user};
 
 /// What became of a stage.
 #[derive(Debug)]
@@ -101,9 +102,17 @@ pub(super) fn build(engine: &Engine<'_>, index: usize) -> Result<StageResult, Bu
     let stage = &engine.plan.stages[index];
     let mut config = stage.config.clone();
     let mut records = engine.keys.map(|_| Vec::new());
-    let mut before = None;
+    // As in BuildKit, settings on an image that gets no layer are as old as the image.
+    let last = config
+        .history
+        .last()
+        .and_then(|entry| entry.created.clone());
+    let mut before = last.or_else(|| config.created.clone());
     let layers = match stage.base {
-        StageBase::Scratch => Vec::new(),
+        StageBase::Scratch => {
+            before = None;
+            Vec::new()
+        }
         StageBase::Image(image) => engine.images[image].layers.clone(),
         StageBase::Stage(parent) => {
             let parent = engine.result(parent);
@@ -164,6 +173,9 @@ pub(super) fn build(engine: &Engine<'_>, index: usize) -> Result<StageResult, Bu
         Some(workspace) if is_used => Some(workspace.finish()?),
         Some(_) | None => None,
     };
+    if engine.request.cache.is_created_explicit {
+        before = None;
+    }
     let created = date(&mut building.history, before, &engine.created_text());
     let Building {
         mut config,
@@ -229,12 +241,68 @@ impl Building<'_> {
             StepKind::Metadata | StepKind::Silent => {
                 self.finished(number, StepResult::Metadata, started.elapsed());
             }
+            StepKind::Copy(copy) if copy.link => {
+                self.linked(number, copy, workspace, started)?;
+            }
             StepKind::Workdir(_) | StepKind::Run(_) | StepKind::Copy(_) => {
                 let workspace = workspace.ok_or(crate::sandbox::SandboxError::OutOfOrder {
                     wanted: "run a step",
                 })?;
                 self.change(number, workspace.as_mut(), started)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Carries out a copy that makes a layer without looking at the tree. The tree, if there is one, gets that layer.
+    fn linked(
+        &mut self,
+        number: usize,
+        copy: &CopyStep,
+        workspace: Option<&mut Box<dyn Workspace>>,
+        started: Instant,
+    ) -> Result<(), BuildError> {
+        let step = &self.stage.steps[number];
+        let name = format!("layer-{}-{number}", self.stage.number);
+        let directory = self.engine.scratch.join(format!("{name}-files"));
+        let Linked {
+            rootfs,
+            changes,
+            owners,
+            warnings,
+        } = link(self.engine, copy, &directory).map_err(|failed| copy_error(step, failed))?;
+        self.warn(warnings);
+        self.engine.check_cancelled()?;
+        self.join_packing()?;
+        let paths = changes.clone();
+        let job = PackJob {
+            display: step.display.clone(),
+            changes,
+            rootfs,
+            owners: Arc::new(owners),
+            held: None,
+        };
+        let token = self.engine.services.token.clone();
+        let packed = self.engine.packer(token).pack(job, &name)?;
+        if let Some(workspace) = workspace {
+            workspace.begin_step(SandboxStep::Files)?;
+            let applied = self.engine.apply_blob(&packed, workspace.as_ref())?;
+            workspace.seal_step()?;
+            self.is_scan_current = false;
+            self.record(applied.recorded);
+        }
+        // The layer is made of it.
+        drop(std::fs::remove_dir_all(&directory));
+        if self.engine.request.layers.single {
+            for change in &paths {
+                self.deferred
+                    .entry(change.path.clone())
+                    .or_insert(change.kind);
+            }
+            self.finished(number, StepResult::Deferred, started.elapsed());
+        } else {
+            let spent = started.elapsed().saturating_sub(packed.took);
+            self.add_layer(number, spent, packed);
         }
         Ok(())
     }
@@ -358,13 +426,6 @@ impl Building<'_> {
         workspace: &mut dyn Workspace,
         protected: &Protected,
     ) -> Result<Vec<RelPath>, BuildError> {
-        let failure = |source: CopyError| {
-            BuildError::Copy(CopyFailure {
-                display: step.display.clone(),
-                span: step.origin.span,
-                source: Box::new(source),
-            })
-        };
         match &step.kind {
             StepKind::Run(command) => {
                 run::run((&self.stage.name, step, command), workspace, self.engine)?;
@@ -373,14 +434,12 @@ impl Building<'_> {
             StepKind::Copy(copy) => {
                 let rootfs = Rootfs::open(workspace.root())?;
                 self.copy(copy, &rootfs, protected)
-                    .map_err(|error| match error {
-                        Failed::Copy(error) => failure(error),
-                        Failed::Build(error) => error,
-                    })
+                    .map_err(|failed| copy_error(step, failed))
             }
             StepKind::Workdir(workdir) => {
                 let rootfs = Rootfs::open(workspace.root())?;
-                self.workdir(workdir, &rootfs, protected).map_err(failure)
+                self.workdir(workdir, &rootfs, protected)
+                    .map_err(|error| copy_error(step, error.into()))
             }
             StepKind::Metadata | StepKind::Silent => Ok(Vec::new()),
         }
@@ -398,9 +457,9 @@ impl Building<'_> {
         };
         let destination = self.destination(rootfs, protected, owner);
         let engine = self.engine;
+        let downloads = engine.download(step)?;
         let copied = engine.with_source(step.from, |source: &SourceTree<'_>| {
-            let mut unpack = add::unpacker(step, source, &destination);
-            copy(step, source, &destination, &mut unpack).map_err(Failed::Copy)
+            copy(step, source, &downloads, &destination).map_err(Failed::Copy)
         })?;
         destination.date_parents(&copied.touched)?;
         self.record(copied.owners);
@@ -418,9 +477,15 @@ impl Building<'_> {
         let path =
             RelPath::parse_chrooted(step.path.as_bytes()).map_err(crate::rootfs::Error::from)?;
         let identity = user::identity(rootfs, &step.user)?;
+        // As in --chown, a number alone is the group's number, too; a RUN has group 0 then.
+        let is_number = !step.user.is_empty() && step.user.bytes().all(|b| b.is_ascii_digit());
         let owner = Owner {
             uid: identity.uid,
-            gid: identity.gid,
+            gid: if is_number {
+                identity.uid
+            } else {
+                identity.gid
+            },
         };
         let destination = self.destination(rootfs, protected, Some(owner));
         if protected.covers(&path) {
@@ -478,6 +543,23 @@ impl From<CopyError> for Failed {
 impl From<BuildError> for Failed {
     fn from(error: BuildError) -> Self {
         Self::Build(error)
+    }
+}
+
+/// Says where a copy failed.
+fn copy_error(step: &Step, failed: Failed) -> BuildError {
+    match failed {
+        Failed::Copy(CopyError::Download { source, .. })
+            if matches!(*source, DownloadError::Cancelled) =>
+        {
+            BuildError::Cancelled
+        }
+        Failed::Copy(source) => BuildError::Copy(CopyFailure {
+            display: step.display.clone(),
+            span: step.origin.span,
+            source: Box::new(source),
+        }),
+        Failed::Build(error) => error,
     }
 }
 

@@ -7,25 +7,22 @@
 //! Everything appears under its name by a rename, so that a reader sees all of it or nothing, and two writers of the same
 //! entry do no harm. A layer is hashed before it is used: a disk that lies makes a miss, not an image.
 
-use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
 
 use crate::oci::Descriptor;
 use crate::registry::{BlobSource, Client, Partial};
 
-use super::{Cache, CacheKey, Entry, Error, Kept, Put, Unfit};
+use super::{Cache, CacheKey, Entry, Error, Put, Unfit};
 
 /// The largest entry that is read, in bytes.
 const ENTRY_LIMIT: u64 = 8 << 20;
 /// Size of the reads of a copy.
 const COPY_SIZE: usize = 256 * 1024;
-/// A layer without an entry is left alone for so long: its entry may be about to be written.
-const ORPHAN_SECS: u64 = 3600;
 
 /// Entries in a directory.
 #[derive(Clone, Debug)]
@@ -109,65 +106,6 @@ impl DirectoryCache {
         make_parent(&path)?;
         write(&path, &put.entry.to_json()?)
     }
-
-    fn kept(&self) -> Result<Vec<Kept>, Error> {
-        let directory = self.directory.join("entries");
-        let mut kept = Vec::new();
-        for (name, path) in names(&directory)? {
-            let Some(key) = name
-                .strip_suffix(".json")
-                .and_then(|name| name.parse().ok())
-            else {
-                continue;
-            };
-            let used = modified(&path);
-            // What cannot be read is listed by nobody and removed as an orphan of no use.
-            if let Ok(bytes) = fs::read(&path)
-                && let Ok(entry) = Entry::parse(&bytes, &key)
-            {
-                let last = entry.last();
-                kept.push(Kept {
-                    key,
-                    created: last.created,
-                    used,
-                    layer: last.layer.clone(),
-                    step: last.step.clone(),
-                });
-            }
-        }
-        kept.sort_by_key(|kept| (kept.used, kept.key));
-        Ok(kept)
-    }
-
-    fn forget(&self, keys: &[CacheKey]) -> Result<(), Error> {
-        for key in keys {
-            remove(&self.entry_path(key))?;
-        }
-        let mut needed = HashSet::new();
-        for (name, path) in names(&self.directory.join("entries"))? {
-            let key = name
-                .strip_suffix(".json")
-                .and_then(|name| name.parse().ok());
-            let entry = fs::read(&path)
-                .ok()
-                .zip(key)
-                .and_then(|(bytes, key)| Entry::parse(&bytes, &key).ok());
-            match entry {
-                Some(entry) => needed.extend(entry.layers().map(|layer| layer.digest.clone())),
-                // A partial file of a build that goes on keeps its place for a while.
-                None if is_old(&path) => remove(&path)?,
-                None => {}
-            }
-        }
-        for (name, path) in names(&self.directory.join("blobs/sha256"))? {
-            let digest = format!("sha256:{name}").parse();
-            let is_needed = digest.is_ok_and(|digest| needed.contains(&digest));
-            if !is_needed && is_old(&path) {
-                remove(&path)?;
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Cache for DirectoryCache {
@@ -190,17 +128,9 @@ impl Cache for DirectoryCache {
     fn put<'a>(&'a self, put: &'a Put) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(self.keep(put))
     }
-
-    fn list(&self) -> BoxFuture<'_, Result<Vec<Kept>, Error>> {
-        Box::pin(async { self.kept() })
-    }
-
-    fn remove<'a>(&'a self, keys: &'a [CacheKey]) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(async { self.forget(keys) })
-    }
 }
 
-fn failed<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Error + 'a {
+pub(super) fn failed<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Error + 'a {
     move |source| Error::File {
         action,
         path: path.to_owned(),
@@ -283,41 +213,4 @@ fn is_whole(path: &Path, layer: &Descriptor) -> bool {
     // Damaged: out of the way, so that the next build can put it there again.
     let _ = fs::remove_file(path);
     false
-}
-
-/// The names in a directory that may not be there.
-fn names(directory: &Path) -> Result<Vec<(String, PathBuf)>, Error> {
-    let entries = match fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(failed("read", directory)(error)),
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(failed("read", directory))?;
-        if let Ok(name) = entry.file_name().into_string() {
-            names.push((name, entry.path()));
-        }
-    }
-    Ok(names)
-}
-
-fn remove(path: &Path) -> Result<(), Error> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
-        _ => Ok(()),
-    }
-}
-
-fn modified(path: &Path) -> Option<i64> {
-    let time = fs::metadata(path).and_then(|metadata| metadata.modified());
-    let since = time.ok()?.duration_since(UNIX_EPOCH).ok()?;
-    i64::try_from(since.as_secs()).ok()
-}
-
-fn is_old(path: &Path) -> bool {
-    let time = fs::metadata(path).and_then(|metadata| metadata.modified());
-    time.ok()
-        .and_then(|time| SystemTime::now().duration_since(time).ok())
-        .is_some_and(|age| age.as_secs() > ORPHAN_SECS)
 }

@@ -13,19 +13,21 @@ mod directory;
 mod entry;
 mod key;
 mod registry;
+mod stored;
 
 use std::fmt;
 use std::path::PathBuf;
 
 use futures_util::future::BoxFuture;
 
-use crate::oci::{Descriptor, Reference};
+use crate::oci::Reference;
 use crate::registry::{self as distribution, BlobSource};
 
 pub use directory::DirectoryCache;
 pub use entry::{Entry, Record, Unfit};
 pub use key::{CacheKey, KeyHasher};
 pub use registry::RegistryCache;
+pub use stored::{Kept, Pruned, StoredEntries};
 
 /// A place that keeps entries. All methods may be called at the same time, by any number of builds.
 pub trait Cache: Send + Sync + fmt::Debug {
@@ -40,12 +42,6 @@ pub trait Cache: Send + Sync + fmt::Debug {
 
     /// Keeps an entry and those of its layers that it does not have.
     fn put<'a>(&'a self, put: &'a Put) -> BoxFuture<'a, Result<(), Error>>;
-
-    /// Lists what is kept.
-    fn list(&self) -> BoxFuture<'_, Result<Vec<Kept>, Error>>;
-
-    /// Removes entries, and afterwards the layers that no entry names, where the place can.
-    fn remove<'a>(&'a self, keys: &'a [CacheKey]) -> BoxFuture<'a, Result<(), Error>>;
 }
 
 /// An entry to be kept.
@@ -57,21 +53,6 @@ pub struct Put {
     pub sources: Vec<BlobSource>,
     /// Repositories that have the layers, to mount them from.
     pub mount_from: Vec<Reference>,
-}
-
-/// An entry in a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
-    /// Its key.
-    pub key: CacheKey,
-    /// When its step was carried out, in seconds since 1970.
-    pub created: i64,
-    /// When it was used last, in seconds since 1970, where the place knows it.
-    pub used: Option<i64>,
-    /// Its own layer.
-    pub layer: Descriptor,
-    /// The instruction.
-    pub step: String,
 }
 
 /// What a cache could not do.
@@ -101,14 +82,6 @@ pub enum Error {
     /// A name cannot be made for an entry.
     #[error("no tag can be made for an entry: {0}")]
     Name(#[from] crate::oci::ReferenceError),
-    /// The place cannot do this.
-    #[error("{place} cannot {action}")]
-    Unsupported {
-        /// The place.
-        place: String,
-        /// What was asked of it.
-        action: &'static str,
-    },
     /// A document cannot be written as JSON.
     #[error("cannot write a cache entry as JSON: {0}")]
     Json(serde_json::Error),

@@ -1,4 +1,4 @@
-//! Entries in a repository of a registry: `<repository>:<key>` is an image of the layers between the base and the step.
+//! Entries in a repository of a registry: `<repository>:<key>`, or `<repository>:<tag>-<key>`, is an image of the layers between the base and the step.
 //!
 //! The entry stands in an annotation of the manifest, so that one request looks it up; the layers of the manifest must be
 //! those of the entry, which keeps the registry from collecting them. The configuration is a plain image configuration,
@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 use crate::oci::{Descriptor, Digest, Document, Manifest, MediaType, Reference};
 use crate::registry::{BlobSource, BlobUpload, Client};
 
-use super::{Cache, CacheKey, Entry, Error, Kept, Put, Unfit};
+use super::{Cache, CacheKey, Entry, Error, Put, Unfit};
 
 /// The annotation that holds an entry.
 const ENTRY_ANNOTATION: &str = "dev.longshore.cache.entry";
@@ -26,6 +26,8 @@ pub struct RegistryCache {
     client: Client,
     /// The repository; tag and digest do not matter.
     repository: Reference,
+    /// What stands before the key in a tag, so that several caches can share a repository with images.
+    prefix: String,
     /// Blobs that this build has put there, or is putting.
     blobs: Arc<Mutex<HashMap<Digest, Arc<OnceCell<()>>>>>,
 }
@@ -37,17 +39,25 @@ impl std::fmt::Debug for RegistryCache {
 }
 
 impl RegistryCache {
-    /// Uses a repository.
-    pub fn new(client: Client, repository: Reference) -> Self {
+    /// Uses a repository. If `reference` has a tag, those of the entries begin with it: `<tag>-<key>`.
+    pub fn new(client: Client, reference: &Reference) -> Self {
         Self {
             client,
-            repository,
+            prefix: reference
+                .tag()
+                .map(|tag| format!("{tag}-"))
+                .unwrap_or_default(),
+            repository: reference.clone(),
             blobs: Arc::default(),
         }
     }
 
+    fn tag(&self, key: &CacheKey) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
     async fn fetch(&self, key: &CacheKey) -> Result<Option<Entry>, Error> {
-        let reference = self.repository.with_tag(&key.to_string())?;
+        let reference = self.repository.with_tag(&self.tag(key))?;
         let raw = match self.client.manifest(&reference).await {
             Ok(raw) => raw,
             Err(error) if error.is_not_found() => return Ok(None),
@@ -98,7 +108,7 @@ impl RegistryCache {
         self.put_blob(&config_descriptor, &BlobSource::Bytes(config), &[])
             .await?;
         let descriptor = Descriptor::of(MediaType::OCI_MANIFEST, &manifest);
-        let tag = put.entry.last().key.to_string();
+        let tag = self.tag(&put.entry.last().key);
         self.client
             .push_manifest(&self.repository, &tag, &descriptor, &manifest)
             .await?;
@@ -125,24 +135,6 @@ impl Cache for RegistryCache {
 
     fn put<'a>(&'a self, put: &'a Put) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(self.keep(put))
-    }
-
-    fn list(&self) -> BoxFuture<'_, Result<Vec<Kept>, Error>> {
-        Box::pin(async {
-            Err(Error::Unsupported {
-                place: self.name(),
-                action: "list its entries",
-            })
-        })
-    }
-
-    fn remove<'a>(&'a self, _keys: &'a [CacheKey]) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(async {
-            Err(Error::Unsupported {
-                place: self.name(),
-                action: "remove entries",
-            })
-        })
     }
 }
 

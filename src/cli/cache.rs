@@ -2,13 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{ArgAction, Args};
+use clap::{ArgAction, Args, Subcommand};
 
 use crate::build::{CacheOptions, CachePlace};
+use crate::cache::{self, StoredEntries};
 use crate::oci::Reference;
 
 use super::UsageError;
+use super::diagnostic;
 use super::flags::{BuildArgs, switch};
+use super::render::bytes_text;
 use super::resolve::{Surroundings, absolute};
 
 /// The flags of the cache.
@@ -20,6 +23,12 @@ pub(super) struct CacheArgs {
     /// Where layers are cached: a repository, or a directory as `oci:PATH` [default: the first destination's, with /cache]
     #[arg(long, value_name = "REPOSITORY", help_heading = "Cache")]
     pub cache_repo: Option<String>,
+    /// A cache to look layers up in, as buildx takes it: `type=registry,ref=REFERENCE`, `type=local,src=DIR`; may be repeated
+    #[arg(long, value_name = "CACHE", help_heading = "Cache")]
+    pub cache_from: Vec<String>,
+    /// A cache to keep new layers in: `type=registry,ref=REFERENCE`, `type=local,dest=DIR`; may be repeated
+    #[arg(long, value_name = "CACHE", help_heading = "Cache")]
+    pub cache_to: Vec<String>,
     /// For how long a cached layer is used [default: 336h]
     #[arg(long, value_name = "DURATION", help_heading = "Cache")]
     pub cache_ttl: Option<String>,
@@ -37,6 +46,145 @@ pub(super) struct CacheArgs {
     pub no_push_cache: bool,
 }
 
+/// The flags of `longshore cache list` and `longshore cache prune`.
+#[derive(Debug, Args)]
+pub(super) struct KeptArgs {
+    /// The cache: a directory, as `oci:PATH` or as a path
+    #[arg(long, value_name = "DIRECTORY")]
+    pub cache_repo: String,
+}
+
+/// The flags of `longshore cache prune`.
+#[derive(Debug, Args)]
+pub(super) struct PruneArgs {
+    /// The cache.
+    #[command(flatten)]
+    pub kept: KeptArgs,
+    /// Remove what was not used for so long: 336h, 1h30m
+    #[arg(long, value_name = "DURATION")]
+    pub max_age: Option<String>,
+    /// Remove what was used the longest ago, until the layers have so many bytes at most: 500000000, 500MB, 10GB
+    #[arg(long, value_name = "SIZE")]
+    pub max_size: Option<String>,
+}
+
+/// What to do with a cache.
+#[derive(Debug, Subcommand)]
+pub(super) enum CacheCommand {
+    /// List what a cache keeps, the least recently used first
+    List(KeptArgs),
+    /// Remove entries, and the layers that no other entry needs
+    Prune(PruneArgs),
+}
+
+/// Carries a command out; `now` is in seconds since 1970.
+pub(super) fn command(command: &CacheCommand, now: i64) -> u8 {
+    let done = match command {
+        CacheCommand::List(args) => list(args),
+        CacheCommand::Prune(args) => prune(args, now),
+    };
+    match done {
+        Ok(()) => 0,
+        Err(KeptError::Usage(error)) => super::report_usage(&error),
+        Err(KeptError::Cache(error)) => {
+            super::print_error(&diagnostic::plain(&diagnostic::chain(&error), None, false));
+            1
+        }
+    }
+}
+
+enum KeptError {
+    Usage(UsageError),
+    Cache(cache::Error),
+}
+
+impl From<UsageError> for KeptError {
+    fn from(error: UsageError) -> Self {
+        Self::Usage(error)
+    }
+}
+
+impl From<cache::Error> for KeptError {
+    fn from(error: cache::Error) -> Self {
+        Self::Cache(error)
+    }
+}
+
+fn list(args: &KeptArgs) -> Result<(), KeptError> {
+    for kept in directory(args)?.list()? {
+        super::print_line(&format!(
+            "{}  {}  {:>10}  {}",
+            kept.key,
+            jiff::Timestamp::from_second(kept.used).unwrap_or_default(),
+            bytes_text(kept.layer.size),
+            kept.step,
+        ));
+    }
+    Ok(())
+}
+
+fn prune(args: &PruneArgs, now: i64) -> Result<(), KeptError> {
+    let max_age = match &args.max_age {
+        None => None,
+        Some(text) => Some(duration(text).ok_or_else(|| {
+            UsageError::flag(
+                "--max-age",
+                format_args!("\"{text}\" is not a duration such as 336h"),
+            )
+        })?),
+    };
+    let max_size = match &args.max_size {
+        None => None,
+        Some(text) => Some(size(text).ok_or_else(|| {
+            UsageError::flag(
+                "--max-size",
+                format_args!("\"{text}\" is not a size such as 500MB"),
+            )
+        })?),
+    };
+    if max_age.is_none() && max_size.is_none() {
+        return Err(UsageError::flag("cache prune", "say --max-age or --max-size").into());
+    }
+    let directory = directory(&args.kept)?;
+    let pruned = directory.prune(max_age.map(|age| now.saturating_sub(age)), max_size)?;
+    super::print_line(&format!(
+        "{} entries and {} of layers removed",
+        pruned.entries,
+        bytes_text(pruned.bytes)
+    ));
+    Ok(())
+}
+
+fn directory(args: &KeptArgs) -> Result<StoredEntries, UsageError> {
+    let text = args.cache_repo.as_str();
+    let path = Path::new(text.strip_prefix("oci:").unwrap_or(text));
+    if !path.is_dir() {
+        return Err(UsageError::flag(
+            "--cache-repo",
+            format_args!("{text} is not a directory: what a registry keeps, the registry removes"),
+        ));
+    }
+    Ok(StoredEntries::new(absolute(path)))
+}
+
+/// A size in bytes, with the units of powers of 1000 that the log uses.
+fn size(text: &str) -> Option<u64> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let factor: u64 = match text[digits..].trim() {
+        "" | "B" => 1,
+        "kB" | "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        _ => return None,
+    };
+    text[..digits].parse::<u64>().ok()?.checked_mul(factor)
+}
+
+/// The longest tag that leaves room for a key: 128 characters (distribution-spec), less 64 and a dash.
+const TAG_MAX: usize = 63;
+
 /// For how long a layer is used: two weeks, as in kaniko.
 const DEFAULT_TTL_SECS: i64 = 336 * 3600;
 
@@ -49,6 +197,14 @@ const DEFAULT_TTL_SECS: i64 = 336 * 3600;
 pub(super) fn options(args: &BuildArgs, around: &Surroundings) -> Result<CacheOptions, UsageError> {
     let place = kaniko_place(args)?;
     let args = &args.caching;
+    let mut from: Vec<CachePlace> = place.clone().into_iter().collect();
+    let mut to: Vec<CachePlace> = place.into_iter().collect();
+    for text in &args.cache_from {
+        from.push(buildx_place("--cache-from", "src", text)?);
+    }
+    for text in &args.cache_to {
+        to.push(buildx_place("--cache-to", "dest", text)?);
+    }
     let ttl_secs = match &args.cache_ttl {
         Some(text) => duration(text).ok_or_else(|| {
             UsageError::flag(
@@ -58,13 +214,11 @@ pub(super) fn options(args: &BuildArgs, around: &Surroundings) -> Result<CacheOp
         })?,
         None => DEFAULT_TTL_SECS,
     };
-    let to = if args.no_push_cache {
-        Vec::new()
-    } else {
-        place.clone().into_iter().collect()
-    };
+    if args.no_push_cache {
+        to.clear();
+    }
     Ok(CacheOptions {
-        from: place.into_iter().collect(),
+        from,
         to,
         ttl_secs: Some(ttl_secs),
         now: around.now,
@@ -113,12 +267,91 @@ fn kaniko_place(args: &BuildArgs) -> Result<Option<CachePlace>, UsageError> {
     Ok(Some(CachePlace::Registry(reference)))
 }
 
+/// A cache as buildx names it; `directory` is what a local one calls its directory.
+///
+/// # Deviation
+/// Entries of a registry are tags of their own, `<tag>-<key>`, and not one manifest under the tag; what is kept are always the
+/// layers of all steps, as with `mode=max`.
+fn buildx_place(flag: &'static str, directory: &str, text: &str) -> Result<CachePlace, UsageError> {
+    let bad = |reason: String| UsageError::flag(flag, reason);
+    let fields: Vec<(&str, &str)> = if text.contains('=') {
+        let field = |field| -> Result<(&str, &str), UsageError> {
+            let field: &str = field;
+            let pair = field.split_once('=');
+            pair.ok_or_else(|| bad(format!("\"{field}\" is not of the form NAME=VALUE")))
+        };
+        text.split(',').map(field).collect::<Result<_, _>>()?
+    } else {
+        vec![("type", "registry"), ("ref", text)]
+    };
+    let get = |wanted: &str| {
+        let found = fields.iter().rev().find(|(name, _)| *name == wanted);
+        found.map(|(_, value)| *value)
+    };
+    let kind = get("type").unwrap_or("registry");
+    let place = match kind {
+        "registry" => "ref",
+        "local" => directory,
+        "inline" | "gha" | "s3" | "azblob" | "gcs" => {
+            return Err(bad(format!(
+                "type={kind} is not supported yet: use type=registry or type=local"
+            )));
+        }
+        other => {
+            return Err(bad(format!(
+                "type={other} is not known: expected registry or local"
+            )));
+        }
+    };
+    for (name, value) in &fields {
+        let is_fine = match *name {
+            "type" => true,
+            // What happens in any case.
+            "mode" => *value == "max",
+            "oci-mediatypes" | "image-manifest" | "ignore-error" => *value == "true",
+            name => name == place,
+        };
+        if !is_fine {
+            return Err(bad(format!(
+                "{name}={value} is not supported for type={kind}"
+            )));
+        }
+    }
+    let named = get(place).filter(|named| !named.is_empty());
+    let named = named.ok_or_else(|| bad(format!("type={kind} needs {place}=")))?;
+    if kind == "local" {
+        return Ok(CachePlace::Directory(absolute(Path::new(named))));
+    }
+    let reference: Reference = named
+        .parse()
+        .map_err(|error| UsageError::flag(flag, error))?;
+    if reference.digest().is_some() {
+        return Err(bad(format!("\"{named}\" has a digest: name a tag")));
+    }
+    if reference.tag().is_some_and(|tag| tag.len() > TAG_MAX) {
+        return Err(bad(format!(
+            "the tag of \"{named}\" is longer than {TAG_MAX} characters"
+        )));
+    }
+    Ok(CachePlace::Registry(reference))
+}
+
 /// The directories of caches, which must stay where they are while an in-place build uses `/`.
 pub(super) fn directories(args: &BuildArgs) -> Vec<PathBuf> {
-    match kaniko_place(args) {
-        Ok(Some(CachePlace::Directory(path))) => vec![path],
-        Ok(Some(CachePlace::Registry(_)) | None) | Err(_) => Vec::new(),
-    }
+    let named = args.caching.cache_from.iter();
+    let from = named.map(|text| buildx_place("--cache-from", "src", text));
+    let named = args.caching.cache_to.iter();
+    let to = named.map(|text| buildx_place("--cache-to", "dest", text));
+    // What is wrong is told when the options are made.
+    let places = from.chain(to).filter_map(Result::ok);
+    let kaniko = kaniko_place(args).ok().flatten();
+    places
+        .chain(kaniko)
+        .filter_map(|place| match place {
+            CachePlace::Directory(path) => Some(path),
+            CachePlace::Registry(_) => None,
+        })
+        .collect()
 }
 
 /// A duration as Go writes it, in seconds: `336h`, `1h30m`, `90s`, `1.5h`.
@@ -155,7 +388,48 @@ pub(super) fn duration(text: &str) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use super::duration;
+    use super::{CachePlace, buildx_place, duration, size};
+
+    #[test]
+    fn caches_are_named_as_in_buildx() {
+        let place = |text: &str| buildx_place("--cache-to", "dest", text);
+        let registry = |text: &str| CachePlace::Registry(text.parse().unwrap());
+        for (text, expect) in [
+            ("x.io/a:cache", registry("x.io/a:cache")),
+            ("type=registry,ref=x.io/a", registry("x.io/a")),
+            (
+                "type=registry,ref=x.io/a:b,mode=max,image-manifest=true",
+                registry("x.io/a:b"),
+            ),
+            ("type=local,dest=/c", CachePlace::Directory("/c".into())),
+        ] {
+            assert_eq!(place(text).unwrap(), expect, "{text}");
+        }
+        for text in [
+            "",
+            "type=gha",
+            "type=s3,bucket=b",
+            "type=inline",
+            "type=other",
+            "type=registry",
+            "type=local,src=/c",
+            "type=local",
+            "type=registry,ref=x.io/a,mode=min",
+            "type=registry,ref=x.io/a,compression=zstd",
+            "type=registry,ref",
+            "ref=x.io/a@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            &format!("ref=x.io/a:{}", "t".repeat(64)),
+        ] {
+            assert!(place(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(size("500MB"), Some(500_000_000));
+        assert_eq!(size("7"), Some(7));
+        assert_eq!((size("x"), size("5TB"), size("")), (None, None, None));
+    }
 
     #[test]
     fn durations_are_gos() {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use super::cache::CacheArgs;
+use super::cache::{CacheArgs, CacheCommand};
 use super::registries::RegistryArgs;
 
 /// Builds container images from Dockerfiles inside CI jobs: no daemon, no privileges.
@@ -62,6 +62,9 @@ pub(super) enum Command {
     Action,
     /// Print the version
     Version,
+    /// Look after a cache that is a directory
+    #[command(subcommand)]
+    Cache(CacheCommand),
 }
 
 /// The flags of `longshore ci`.

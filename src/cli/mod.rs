@@ -126,6 +126,7 @@ pub fn run(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> u8
         }
         Parsed::Login(args) => login::login(&args, &Env::new(environment)),
         Parsed::Auth(args) => auth::auth(&args, &Env::new(environment)),
+        Parsed::Cache(command) => cache::command(&command, now()),
         Parsed::Doctor(args) => doctor::doctor(&args, &Env::new(environment)),
         Parsed::Restore => doctor::restore(),
         Parsed::Ci(args) => ci::command(*args, &Env::new(environment)),
@@ -165,6 +166,12 @@ fn action(env: Env) -> u8 {
     }
 }
 
+/// Seconds since 1970.
+fn now() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    i64::try_from(since_epoch.unwrap_or_default().as_secs()).unwrap_or_default()
+}
+
 enum Parsed {
     Build {
         args: Box<BuildArgs>,
@@ -177,6 +184,7 @@ enum Parsed {
     Ci(Box<flags::CiCommandArgs>),
     Login(flags::LoginArgs),
     Auth(flags::AuthArgs),
+    Cache(cache::CacheCommand),
     Doctor(flags::DoctorArgs),
     Restore,
     Version,
@@ -238,6 +246,7 @@ fn parse(arguments: &[OsString]) -> Result<Parsed, u8> {
             Command::Debug(args) => Parsed::Debug(args.command),
             Command::Login(args) => Parsed::Login(args),
             Command::Auth(args) => Parsed::Auth(args),
+            Command::Cache(command) => Parsed::Cache(command),
             Command::Doctor(args) => Parsed::Doctor(args),
             Command::Restore => Parsed::Restore,
             Command::Ci(args) => Parsed::Ci(args),

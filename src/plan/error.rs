@@ -2,7 +2,7 @@
 
 use crate::dockerfile::word::WordError;
 use crate::dockerfile::{MountError, ParseErrors, Span};
-use crate::oci::{PlatformError, ReferenceError};
+use crate::oci::{DigestError, PlatformError, ReferenceError};
 
 use super::ChmodError;
 
@@ -159,6 +159,20 @@ pub enum PlanError {
         /// Where.
         span: Span,
     },
+    /// `ADD --checksum` where it does not stand for one download.
+    #[error("--checksum goes with one source, a URL or a git repository")]
+    ChecksumOfWhat {
+        /// Where.
+        span: Span,
+    },
+    /// `ADD --checksum` with something else.
+    #[error("{source}")]
+    Checksum {
+        /// What is wrong with it.
+        source: DigestError,
+        /// Where.
+        span: Span,
+    },
     /// `RUN --mount` with something else.
     #[error("{source}")]
     Mount {
@@ -196,6 +210,8 @@ impl PlanError {
             | Self::Signal { span, .. }
             | Self::Chmod { span, .. }
             | Self::RemoteCopy { span, .. }
+            | Self::ChecksumOfWhat { span }
+            | Self::Checksum { span, .. }
             | Self::Mount { span, .. }
             | Self::EmptyRun { span } => *span,
         }
@@ -235,12 +251,22 @@ impl PlanError {
             Self::Port { .. } => Some("write ports as 8080, 8080/udp or 8000-8010".to_owned()),
             Self::EmptyRun { .. } => Some("write a command, or remove the line".to_owned()),
             Self::RemoteCopy { .. } => Some("use ADD".to_owned()),
+            Self::ChecksumOfWhat { .. } => {
+                Some("give every source that has a checksum an ADD of its own".to_owned())
+            }
             Self::Mount { source, .. } => source.hint(),
             Self::Unsupported { .. }
             | Self::Reference { nearest: None, .. }
             | Self::MissingConfig { .. }
             | Self::Trigger { .. }
             | Self::BlankName { .. } => None,
+            | Self::BlankName { .. }
+            | Self::Port { .. }
+            | Self::BlankVolume { .. }
+            | Self::Signal { .. }
+            | Self::Chmod { .. }
+            | Self::Checksum { .. }
+            | Self::EmptyRun { .. } => None,
         }
     }
 }

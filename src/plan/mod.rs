@@ -17,6 +17,7 @@ mod options;
 mod outline;
 mod path;
 mod ports;
+mod remote;
 mod run;
 mod settings;
 mod signals;
@@ -33,7 +34,8 @@ pub use options::Options;
 pub use outline::{ImageUse, Outline, OutlineBase, OutlineStage, outline};
 pub use step::{
     CacheMount, CopyFrom, CopySource, CopyStep, MountAccess, MountKind, Origin, Plan, RunMount,
-    RunNetwork, RunSecurity, RunStep, StageBase, StagePlan, Step, StepKind, Unpack, WorkdirStep,
+    RunNetwork, RunSecurity, RunStep, StageBase, StagePlan, Step, StepKind, Unpack, UrlSource,
+    WorkdirStep,
 };
 
 use crate::dockerfile::{Dockerfile, InstructionKind};

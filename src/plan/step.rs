@@ -1,7 +1,7 @@
 //! The plan: stages and their steps, as values.
 
 use crate::dockerfile::{Sharing, Span, Spanned};
-use crate::oci::{ImageConfig, Platform};
+use crate::oci::{Digest, ImageConfig, Platform};
 
 use super::{ChmodSpec, PlanWarning};
 
@@ -257,6 +257,10 @@ pub struct CopyStep {
     pub chown: Option<Spanned<String>>,
     /// The mode of the copies, if given.
     pub chmod: Option<Spanned<ChmodSpec>>,
+    /// Patterns, in the language of ignore files and relative to each source, of what is left out of its directories.
+    pub exclude: Vec<Spanned<String>>,
+    /// Whether the layer is made without looking at what is below it (`--link`).
+    pub link: bool,
     /// What happens to archives.
     pub unpack: Unpack,
     /// The whole instruction.
@@ -279,6 +283,15 @@ pub enum CopyFrom {
 pub enum CopySource {
     /// A path or a pattern below the root of the source: expanded, relative, clean, `.` for the root itself.
     Path(Spanned<String>),
+    /// What a pattern matches below a directory, with the directories on the way (`--parents`).
+    Parents {
+        /// The directory, as [`CopySource::Path`]: what is left of `/./`, else the root.
+        root: Spanned<String>,
+        /// The pattern, in the language of ignore files; the name of the directory on the way is part of it.
+        pattern: String,
+        /// Whether it names one path, which must be there.
+        is_literal: bool,
+    },
     /// A file whose content is in the Dockerfile.
     Inline {
         /// The file's name.
@@ -286,13 +299,28 @@ pub enum CopySource {
         /// The file's content, expanded where it is to be.
         content: String,
     },
+    /// A file behind a URL.
+    Url(UrlSource),
+}
+
+/// A file behind a URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UrlSource {
+    /// The URL, `http` or `https`; it may carry a password.
+    pub url: Spanned<String>,
+    /// The file's name: the last of the URL's path.
+    pub name: String,
+    /// What the file's bytes must come to.
+    pub checksum: Option<Digest>,
 }
 
 /// What a copy does with a source that is an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unpack {
-    /// Local archives are extracted, other files are copied (ADD).
+    /// Local archives are extracted; other files, and all from a URL, are copied (ADD).
     Auto,
+    /// Archives from a URL are extracted, too (`ADD --unpack`).
+    Always,
     /// Archives are copied like any file (COPY, `ADD --unpack=false`).
     Never,
 }

@@ -650,3 +650,106 @@ fn many_builds_share_one_cache() {
         }
     }
 }
+
+#[test]
+fn caches_are_named_as_in_buildx() {
+    let Some((scene, registry)) = scene() else {
+        return;
+    };
+    scene.dockerfile(&on_base(&registry, "RUN head -c 8 /dev/urandom > /one\n"));
+    let reference = format!("{}/app:layers", registry.host());
+    let directory = local(&scene).display().to_string();
+    let build = |from: &[&str], to: &[&str]| {
+        let mut call = fresh(&scene);
+        for (flag, values) in [("--cache-from", from), ("--cache-to", to)] {
+            for value in values {
+                call = call.args([flag, value]);
+            }
+        }
+        built(&scene, call)
+    };
+    let remote = format!("type=registry,ref={reference},mode=max");
+    let (first, log) = build(&[&reference], &[&remote]);
+    assert_eq!(hits(&log), 0);
+    let tags = registry
+        .state()
+        .manifests
+        .keys()
+        .cloned()
+        .collect::<Vec<_>>();
+    let is_ours = |(name, tag): &&(String, String)| name == "app" && tag.starts_with("layers-");
+    assert_eq!(tags.iter().filter(is_ours).count(), 3, "{tags:?}");
+    // From there into a directory, which has all of it afterwards.
+    let here = format!("type=local,dest={directory}");
+    let (second, log) = build(&[&reference], &[&here]);
+    assert_eq!((hits(&log), &second.digest), (3, &first.digest), "{log}");
+    let there = format!("type=local,src={directory}");
+    registry.fault(
+        "*",
+        "/v2/app/",
+        1000,
+        Action::Status(500, vec![], "no".into()),
+    );
+    let (third, log) = build(&[&there], &[]);
+    assert_eq!((hits(&log), &third.digest), (3, &first.digest), "{log}");
+    registry.state().faults.clear();
+    // Several sources: what one does not have, the next may.
+    let empty = format!("type=local,src={directory}-empty");
+    let (fourth, log) = build(&[&empty, &there], &[]);
+    assert_eq!((hits(&log), &fourth.digest), (3, &first.digest), "{log}");
+    // A reader that must not write.
+    let nowhere = format!("{directory}-none");
+    let call = fresh(&scene).args(["--cache-to", &format!("type=local,dest={nowhere}")]);
+    call.args(["--no-push", "--no-push-cache"]).success();
+    assert!(!PathBuf::from(nowhere).exists());
+    for (value, text) in [
+        ("type=gha", "type=gha is not supported yet"),
+        ("type=s3,bucket=b", "type=s3 is not supported yet"),
+        ("type=local", "needs dest="),
+    ] {
+        let call = scene.build().args(["--no-push", "--cache-to", value]);
+        call.mistake().says(text);
+    }
+}
+
+#[test]
+fn a_directory_is_listed_and_pruned() {
+    let Some(scene) = Scene::with_busybox() else {
+        return;
+    };
+    let text = |word: &str| format!("{SHELL}RUN head -c 100000 /dev/urandom > /{word}\n");
+    for word in ["old", "new"] {
+        scene.dockerfile(&text(word));
+        local_build(&scene).arg("--no-push").success();
+    }
+    let place = format!("oci:{}", local(&scene).display());
+    let call = |args: &[&str]| scene.longshore(args).args(["--cache-repo", &place]);
+    let list = call(&["cache", "list"]).success();
+    assert_eq!(list.stdout.lines().count(), 4, "{list}");
+    assert!(list.stdout.contains("RUN head -c 100000"), "{list}");
+    // The one with `old` was not used for a day.
+    let day = std::time::SystemTime::now() - std::time::Duration::from_hours(24);
+    let line = list.stdout.lines().find(|line| line.contains("/old"));
+    let key = line.expect("a line").split(' ').next().expect("a key");
+    let entry = local(&scene).join("entries").join(format!("{key}.json"));
+    let file = fs::File::options()
+        .write(true)
+        .open(&entry)
+        .expect("an entry");
+    file.set_modified(day).expect("a time");
+    let pruned = call(&["cache", "prune", "--max-age=12h"]).success();
+    assert!(pruned.stdout.starts_with("1 entries and 100."), "{pruned}");
+    assert!(!entry.exists());
+    assert_eq!(names(&local(&scene).join("blobs/sha256")).len(), 3);
+    scene.dockerfile(&text("new"));
+    assert_eq!(hits(&local_build(&scene).arg("--no-push").success()), 3);
+    // What is left fits, or goes.
+    call(&["cache", "prune", "--max-size=1GB"]).success();
+    assert_eq!(call(&["cache", "list"]).success().stdout.lines().count(), 3);
+    call(&["cache", "prune", "--max-size=0"]).success();
+    assert!(names(&local(&scene).join("blobs/sha256")).is_empty());
+    assert_eq!(hits(&local_build(&scene).arg("--no-push").success()), 0);
+    call(&["cache", "prune"]).mistake().says("--max-age");
+    let nowhere = scene.longshore(&["cache", "list", "--cache-repo=x.io/y"]);
+    nowhere.mistake().says("is not a directory");
+}

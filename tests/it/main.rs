@@ -22,6 +22,8 @@ mod copying;
 mod credentials;
 mod debugging;
 mod diagnostics;
+mod downloads;
+mod filters;
 mod mirrors;
 mod mistakes;
 mod mounts;
