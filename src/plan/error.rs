@@ -259,14 +259,8 @@ impl PlanError {
             | Self::Reference { nearest: None, .. }
             | Self::MissingConfig { .. }
             | Self::Trigger { .. }
-            | Self::BlankName { .. } => None,
-            | Self::BlankName { .. }
-            | Self::Port { .. }
-            | Self::BlankVolume { .. }
-            | Self::Signal { .. }
-            | Self::Chmod { .. }
             | Self::Checksum { .. }
-            | Self::EmptyRun { .. } => None,
+            | Self::BlankName { .. } => None,
         }
     }
 }
