@@ -13,7 +13,7 @@ fn cases() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/diagnostics");
     let mut cases: Vec<PathBuf> = fs::read_dir(&root)
         .unwrap_or_else(|error| panic!("{}: {error}", root.display()))
-        .map(|entry| entry.unwrap().path())
+        .map(|entry| entry.expect("a file of the case").path())
         .collect();
     cases.sort();
     cases
@@ -21,13 +21,13 @@ fn cases() -> Vec<PathBuf> {
 
 /// Copies the files of a case into the scene's context.
 fn copy(scene: &Scene, from: &Path, below: &Path) {
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
+    for entry in fs::read_dir(from).expect("a file of the case") {
+        let entry = entry.expect("a file of the case");
         let name = below.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
+        if entry.file_type().expect("a file of the case").is_dir() {
             copy(scene, &entry.path(), &name);
         } else {
-            scene.file(&name, fs::read(entry.path()).unwrap());
+            scene.file(&name, fs::read(entry.path()).expect("a file of the case"));
         }
     }
 }
@@ -35,7 +35,10 @@ fn copy(scene: &Scene, from: &Path, below: &Path) {
 /// What the program prints for a case.
 fn printed(case: &Path) -> String {
     let scene = Scene::bare();
-    scene.file("Dockerfile", fs::read(case.join("Dockerfile")).unwrap());
+    scene.file(
+        "Dockerfile",
+        fs::read(case.join("Dockerfile")).expect("a file of the case"),
+    );
     if case.join("context").exists() {
         copy(&scene, &case.join("context"), Path::new(""));
     }
@@ -65,11 +68,15 @@ fn every_mistake_is_told_with_its_line_its_cause_and_a_way_out() {
     assert!(cases.len() >= 40, "only {} cases", cases.len());
     let (mut differences, mut complete) = (String::new(), 0);
     for case in cases {
-        let name = case.file_name().unwrap().to_string_lossy().into_owned();
+        let name = case
+            .file_name()
+            .expect("a file of the case")
+            .to_string_lossy()
+            .into_owned();
         let printed = printed(&case);
         let file = case.join("expected");
         if is_update {
-            fs::write(&file, &printed).unwrap();
+            fs::write(&file, &printed).expect("a file of the case");
         }
         let expected = fs::read_to_string(&file).unwrap_or_default();
         if printed != expected {
