@@ -32,7 +32,8 @@ pub(super) fn render(error: &BuildError, source: Option<&SourceText>, has_color:
             .iter()
             .map(|error| {
                 let message = error.problem.to_string();
-                let note = Note::error(&message, error.span, error.hint.as_deref());
+                let advice = error.advice();
+                let note = Note::error(&message, error.span, advice.as_deref());
                 snippet(&note, source, has_color)
             })
             .collect();

@@ -8,6 +8,7 @@ mod auth;
 mod cache;
 mod check;
 mod ci;
+mod debug;
 mod diagnostic;
 mod doctor;
 mod env;
@@ -126,6 +127,7 @@ pub fn run(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> u8
         Parsed::Index(index::IndexCommand::Create(args)) => {
             index::create(&args, &Env::new(environment))
         }
+        Parsed::Debug(command) => debug::debug(&command, &Env::new(environment)),
         Parsed::Check(args) => {
             let env = Env::new(environment);
             let has_color = std::io::stdout().is_terminal() && env.os("NO_COLOR").is_none();
@@ -187,6 +189,7 @@ enum Parsed {
     Push(Box<push::PushArgs>),
     Index(index::IndexCommand),
     Check(Box<flags::CheckArgs>),
+    Debug(flags::DebugCommand),
     /// A build whose arguments are the inputs of the GitHub action.
     Action,
     Ci(Box<flags::CiCommandArgs>),
@@ -253,6 +256,7 @@ fn parse(arguments: &[OsString]) -> Result<Parsed, u8> {
             Command::Push(args) => Parsed::Push(args),
             Command::Index(command) => Parsed::Index(command),
             Command::Check(args) => Parsed::Check(args),
+            Command::Debug(args) => Parsed::Debug(args.command),
             Command::Login(args) => Parsed::Login(args),
             Command::Auth(args) => Parsed::Auth(args),
             Command::Cache(command) => Parsed::Cache(command),

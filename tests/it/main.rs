@@ -21,6 +21,8 @@ mod clouds;
 mod contexts;
 mod copying;
 mod credentials;
+mod debugging;
+mod diagnostics;
 mod downloads;
 mod filters;
 mod indexes;

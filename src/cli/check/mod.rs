@@ -187,11 +187,9 @@ fn inspect(
         Ok(parsed) => parsed,
         Err(errors) => {
             for error in errors.errors {
-                findings.items.push(mistake(
-                    error.problem.to_string(),
-                    error.hint,
-                    Some(error.span),
-                ));
+                let advice = error.advice();
+                let found = mistake(error.problem.to_string(), advice, Some(error.span));
+                findings.items.push(found);
             }
             return false;
         }
