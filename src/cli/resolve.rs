@@ -70,8 +70,9 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         context: context(args, around)?,
         context_sub_path: args.context_sub_path.clone(),
         dockerfile: args.dockerfile.clone(),
-        build_args: pairs_of(&args.build_arg, env)?,
-        target: args.target.clone(),
+        build_args: pairs_of(&[&args.build_arg[..], &args.build_args[..]].concat(), env)?,
+        // CI systems pass an empty text for what nobody set.
+        target: args.target.clone().filter(|target| !target.is_empty()),
         platform: match &args.custom_platform {
             Some(text) => text
                 .parse::<Platform>()
@@ -417,6 +418,27 @@ mod tests {
                 ("A".to_owned(), "1".to_owned()),
                 ("B".to_owned(), "2".to_owned())
             ]
+        );
+    }
+
+    #[test]
+    fn a_list_of_build_arguments_ends_at_a_semicolon() {
+        let spelled = ["--build-args", "A=1", "--destination=x", ";", "--target="];
+        let asked = request(&spelled, &[]).unwrap();
+        assert_eq!(
+            asked.build_args,
+            [
+                ("A".to_owned(), "1".to_owned()),
+                ("--destination".to_owned(), "x".to_owned())
+            ]
+        );
+        assert!(asked.outputs.destinations.is_empty());
+        assert_eq!(asked.target, None);
+        assert!(
+            request(&["--build-args", ";"], &[])
+                .unwrap()
+                .build_args
+                .is_empty()
         );
     }
 
