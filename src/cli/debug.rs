@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::context::ignore::Ignore;
 use crate::dockerfile::{self, LineIndex, ParseErrors, Span, word};
 use crate::oci::Platform;
-use crate::plan::{self, Options, Plan};
+use crate::plan::{self, Options, Plan, RunNetwork};
 
 use super::env::Env;
 use super::flags::{DebugCommand, ExpandArgs, IgnoreArgs, PlanArgs};
@@ -169,6 +169,7 @@ fn plan(args: &PlanArgs, text: &[u8], env: &Env) -> Value {
         is_platform_explicit: args.platform.is_some(),
         build_platform: Platform::host(),
         labels: Vec::new(),
+        network: RunNetwork::Default,
     };
     let planned = plan::outline(&dockerfile, &options, &[])
         .and_then(|outline| plan::plan(&dockerfile, &outline, &[], &options));

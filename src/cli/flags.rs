@@ -245,8 +245,8 @@ pub(super) struct BuildArgs {
     #[arg(long, value_name = "NAME[=VALUE]", help_heading = "Input")]
     pub build_arg: Vec<String>,
     /// Several build arguments, up to a `;` of its own: for CI systems that spell lists out
-    #[arg(long, value_name = "NAME[=VALUE]", num_args = 0.., value_terminator = ";", allow_hyphen_values = true, help_heading = "Input")]
-    pub build_args: Vec<String>,
+    #[arg(long = "build-args", value_name = "NAME[=VALUE]", num_args = 0.., value_terminator = ";", allow_hyphen_values = true, help_heading = "Input")]
+    pub listed_build_arg: Vec<String>,
     /// The stage to build [default: the last]
     #[arg(long, value_name = "STAGE", help_heading = "Input")]
     pub target: Option<String>,

@@ -70,7 +70,10 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         context: context(args, around)?,
         context_sub_path: args.context_sub_path.clone(),
         dockerfile: args.dockerfile.clone(),
-        build_args: pairs_of(&[&args.build_arg[..], &args.build_args[..]].concat(), env)?,
+        build_args: pairs_of(
+            &[&args.build_arg[..], &args.listed_build_arg[..]].concat(),
+            env,
+        )?,
         // CI systems pass an empty text for what nobody set.
         target: args.target.clone().filter(|target| !target.is_empty()),
         platform: match &args.custom_platform {
