@@ -221,7 +221,7 @@ fn many_warmers_and_builds_at_once() {
             let image = Image::of_layout(&scene.out(&format!("image-{number}")));
             assert_eq!(content(&image), "warm");
         }
-        assert_eq!(names(&directory(&scene)), [manifest.clone()]);
+        assert_eq!(names(&directory(&scene)), std::slice::from_ref(&manifest));
         let bytes = fs::read(blob(&scene, &manifest, &layer)).expect("the layer");
         assert_eq!(digest(&bytes), layer);
     }
