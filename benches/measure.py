@@ -13,9 +13,11 @@
     apply       unpacking a Debian base image: time, beside `tar -x` and `umoci unpack`
     runs        twelve RUN steps on a small base that is unpacked already: time a step
     steps       twelve RUN steps of one small file each on a base of 80,000 more files: time a step, in a namespace and in place
+    transfer    a layer of 1 GiB to a registry, and from there to another repository: peak resident memory, time, beside skopeo
     calls       RUN steps in place under strace: stat calls an entry and step
 
-With --assert only what does not depend on the machine's speed is measured and judged (big-file, many-files, syscalls, calls, threads),
+With --assert only what does not depend on the machine's speed is measured and judged (big-file, many-files, syscalls, calls, threads,
+transfer),
 in less than two minutes; what needs docker or a registry and finds none is skipped loudly, or fails with LONGSHORE_TEST_STRICT set.
 
 Needs root, and for apply, pack, runs, steps and calls the environment of tests/env/up.sh; in place also tests/env/image.sh.
@@ -23,7 +25,7 @@ Peers for ratios, where the variables name them: BUILDKITD and BUILDCTL, KANIKO_
 LONGSHORE_BENCH_DIR: where to work (a temporary directory). Tools: /usr/bin/time, strace, tar, umoci, docker.
 Prints one line a measurement, and `N passed, N failed`. Use a release build on a quiet machine for times.
 """
-import contextlib, json, os, re, shutil, statistics, subprocess, sys, tempfile, time
+import contextlib, hashlib, json, os, re, shutil, statistics, subprocess, sys, tempfile, time
 
 # More files than the biggest base images in common use have.
 FILES = 80_000
@@ -263,6 +265,72 @@ def big_file(bench):
         report(f"big-file: COPY of 512 MiB, {compression}", seconds, "s", peers=peers if compression == "gzip" else ())
 
 
+def peak_and_seconds(words, env):
+    """Runs a command and looks at its largest resident set while it runs: MiB, seconds."""
+    begin, peak = time.monotonic(), 0
+    process = subprocess.Popen(words, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None:
+        try:
+            with open(f"/proc/{process.pid}/status") as status:
+                peak = max([peak] + [int(line.split()[1]) for line in status if line.startswith("VmHWM")])
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # It has just ended.
+        time.sleep(0.02)
+    if process.returncode:
+        sys.exit(f"{' '.join(words)}\nended with {process.returncode}:\n{process.stderr.read()[-3000:]}")
+    return peak / 1024, time.monotonic() - begin
+
+
+def layout_of(directory, mebibytes):
+    """An OCI layout with one image of one layer that does not compress."""
+    blobs = os.path.join(directory, "layout", "blobs", "sha256")
+    os.makedirs(blobs)
+
+    def put(content):
+        name = hashlib.sha256(content).hexdigest()
+        with open(os.path.join(blobs, name), "wb") as file:
+            file.write(content)
+        return {"digest": f"sha256:{name}", "size": len(content)}
+
+    digest, block = hashlib.sha256(), os.urandom(MIB - 8)
+    with open(os.path.join(directory, "layer"), "wb") as file:
+        for number in range(mebibytes):
+            piece = number.to_bytes(8, "big") + block
+            file.write(piece)
+            digest.update(piece)
+    os.rename(os.path.join(directory, "layer"), os.path.join(blobs, digest.hexdigest()))
+    kind, layer = "application/vnd.oci.image", {"digest": f"sha256:{digest.hexdigest()}", "size": mebibytes * MIB}
+    config = put(json.dumps({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]}}).encode())
+    manifest = put(json.dumps({"schemaVersion": 2, "mediaType": f"{kind}.manifest.v1+json", "config": {"mediaType": f"{kind}.config.v1+json", **config},
+                               "layers": [{"mediaType": f"{kind}.layer.v1.tar+gzip", **layer}]}).encode())
+    for name, content in ("index.json", {"schemaVersion": 2, "manifests": [{"mediaType": f"{kind}.manifest.v1+json", **manifest}]}), \
+            ("oci-layout", {"imageLayoutVersion": "1.0.0"}):
+        with open(os.path.join(directory, "layout", name), "w") as file:
+            json.dump(content, file)
+    return os.path.join(directory, "layout")
+
+
+def transfer(bench):
+    host, size = registry(), 128 if asserts_only else 1024
+    # By another name the same registry is another one: nothing is mounted.
+    other = "localhost:" + host.rsplit(":", 1)[1]
+    directory = bench.fresh("transfer")
+    layout, mark = layout_of(directory, size), f"bench/{os.getpid()}"
+    env = {"PATH": os.environ["PATH"], "HOME": directory, "LONGSHORE_STATE_DIR": directory}
+    skopeo = shutil.which("skopeo")
+    copy = ["skopeo", "copy", "--preserve-digests", "--src-tls-verify=false", "--dest-tls-verify=false"]
+    # The peer first: what the registry or the page cache gains by the first is the other's loss.
+    peer = peak_and_seconds([*copy, f"oci:{layout}", f"docker://{host}/{mark}/peer:v1"], env) if skopeo else (0, 0)
+    memory, seconds = peak_and_seconds([bench.binary, "push", layout, f"{host}/{mark}/ours:v1"], env)
+    report(f"transfer: push of {size} MiB, peak resident memory", memory, "MiB", 96, (("skopeo", peer[0]),))
+    report(f"transfer: push of {size} MiB", seconds, "s", peers=(("skopeo", peer[1]),))
+    peer = peak_and_seconds([*copy, f"docker://{host}/{mark}/peer:v1", f"docker://{other}/{mark}/peer-copy:v1"], env) if skopeo else (0, 0)
+    words = [bench.binary, "index", "create", f"{other}/{mark}/copy:v1", "--image", f"{host}/{mark}/ours:v1"]
+    memory, seconds = peak_and_seconds(words, env)
+    report(f"transfer: {size} MiB from registry to registry, peak resident memory", memory, "MiB", 96, (("skopeo", peer[0]),))
+    report(f"transfer: {size} MiB from registry to registry", seconds, "s", peers=(("skopeo", peer[1]),))
+
+
 def slope(bench):
     peaks = [bench.build(big(bench, size))[1] for size in (100, 2048)]
     report("slope: peak resident memory at 2 GiB over that at 100 MiB", peaks[1] / peaks[0], "", 1.1)
@@ -379,8 +447,8 @@ def calls(bench):
 
 
 BENCHES = {"start": start, "big-file": big_file, "slope": slope, "many-files": many_files, "syscalls": syscalls, "threads": threads, "pack": pack,
-           "apply": apply, "runs": runs, "steps": steps, "calls": calls}
-STABLE = ["big-file", "many-files", "syscalls", "calls", "threads"]
+           "apply": apply, "runs": runs, "steps": steps, "calls": calls, "transfer": transfer}
+STABLE = ["big-file", "many-files", "syscalls", "calls", "threads", "transfer"]
 
 
 def main():

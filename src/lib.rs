@@ -5,6 +5,8 @@
 
 pub mod auth;
 pub mod build;
+pub mod cache;
+pub mod ci;
 pub mod cli;
 pub mod context;
 pub mod dockerfile;
@@ -17,4 +19,5 @@ pub mod registry;
 pub mod rootfs;
 pub mod sandbox;
 pub mod snapshot;
+pub mod store;
 pub mod sys;

@@ -1,7 +1,7 @@
-//! Docker's `config.json`: `auths`, `credHelpers`, `credsStore`.
+//! Docker's `config.json`: `auths`, `credHelpers`, `credsStore`. Podman's `auth.json` has the same form.
 //!
-//! Sources are asked in order and within one source the most exact answer wins: an `auths` entry for the repository or
-//! a path above it, then the registry's `credHelpers` entry, then `credsStore`, then the `auths` entry of the registry.
+//! Within one file the most exact answer wins: an `auths` entry for the repository or a path above it, then the
+//! registry's `credHelpers` entry, then `credsStore`, then the `auths` entry of the registry.
 //!
 //! # Deviation
 //! Docker asks nothing else once a helper is configured; here a helper that knows nothing lets the search go on.
@@ -16,8 +16,9 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
 
+use super::chain::{Found, Source};
 use super::helper::{self, HelperOptions};
-use super::{Credential, CredentialKind, Error, Keychain, names};
+use super::{Credential, CredentialKind, Error, names};
 use crate::http::Secret;
 
 /// Base64 with or without padding, as different tools write it.
@@ -43,6 +44,8 @@ pub struct ConfigSource {
 pub enum ConfigContent {
     /// The JSON text itself.
     Inline(Secret),
+    /// A variable that is not set.
+    Unset,
     /// A file, which need not exist.
     File(PathBuf),
 }
@@ -64,18 +67,29 @@ impl ConfigSource {
             content: ConfigContent::Inline(json),
         }
     }
+
+    /// A variable that may be set to a JSON text.
+    pub fn variable(name: &str, value: Option<&str>) -> Self {
+        Self {
+            name: name.to_owned(),
+            content: value.map_or(ConfigContent::Unset, |json| {
+                ConfigContent::Inline(Secret::new(json))
+            }),
+        }
+    }
 }
 
-/// The keychain of `config.json` files, read once.
+/// One `config.json`, read once.
 #[derive(Clone, Debug)]
 pub struct DockerConfig {
-    configs: Vec<Config>,
+    name: String,
+    /// What it holds, or why it holds nothing.
+    config: Result<Config, &'static str>,
     helpers: HelperOptions,
 }
 
 #[derive(Clone, Debug)]
 struct Config {
-    name: String,
     auths: BTreeMap<String, Entry>,
     helpers: BTreeMap<String, String>,
     store: Option<String>,
@@ -118,82 +132,88 @@ impl From<String> for SecretText {
 }
 
 impl DockerConfig {
-    /// Reads all sources; files that do not exist are skipped.
+    /// Reads a source; a file that does not exist holds nothing.
     ///
     /// # Errors
-    /// When a source exists and cannot be read or is not a configuration.
-    pub fn load(sources: &[ConfigSource], helpers: HelperOptions) -> Result<Self, Error> {
-        let mut configs = Vec::new();
-        for source in sources {
-            let text = match &source.content {
-                ConfigContent::Inline(text) => text.clone(),
-                ConfigContent::File(path) => match read(path) {
-                    Ok(text) => Secret::new(text),
-                    Err(error) if is_absent(&error) => continue,
-                    Err(error) => {
-                        return Err(Error::Read {
-                            source_name: source.name.clone(),
-                            source: error,
-                        });
-                    }
-                },
-            };
-            if !text.expose().trim().is_empty() {
-                configs.push(parse(&source.name, text.expose())?);
-            }
-        }
-        Ok(Self { configs, helpers })
+    /// When the source exists and cannot be read or is not a configuration.
+    pub fn load(source: &ConfigSource, helpers: HelperOptions) -> Result<Self, Error> {
+        let text = match &source.content {
+            ConfigContent::Inline(text) => Ok(text.clone()),
+            ConfigContent::Unset => Err("is not set"),
+            ConfigContent::File(path) => match read(path) {
+                Ok(text) => Ok(Secret::new(text)),
+                Err(error) if is_absent(&error) => Err("is not there"),
+                Err(error) => {
+                    return Err(Error::Read {
+                        source_name: source.name.clone(),
+                        source: error,
+                    });
+                }
+            },
+        };
+        let config = match text {
+            Ok(text) if text.expose().trim().is_empty() => Err("is empty"),
+            Ok(text) => Ok(parse(&source.name, text.expose())?),
+            Err(reason) => Err(reason),
+        };
+        Ok(Self {
+            name: source.name.clone(),
+            config,
+            helpers,
+        })
     }
 
-    async fn find(&self, registry: &str, repository: &str) -> Result<Option<Credential>, Error> {
-        for config in &self.configs {
-            if let Some(found) = self.find_in(config, registry, repository).await? {
-                return Ok(Some(found));
-            }
-        }
-        Ok(None)
-    }
-
-    async fn find_in(
-        &self,
-        config: &Config,
-        registry: &str,
-        repository: &str,
-    ) -> Result<Option<Credential>, Error> {
+    async fn look_up(&self, registry: &str, repository: &str) -> Result<Found, Error> {
+        let config = match &self.config {
+            Ok(config) => config,
+            Err(reason) => return Ok(Found::NotApplicable((*reason).to_owned())),
+        };
         let host = names::normalize(registry);
+        let mut asked = None;
         for scope in names::scopes(&host, repository) {
             if scope == host {
                 let program = config.helpers.get(&host).or(config.store.as_ref());
-                if let Some(program) = program
-                    && let Some(found) =
-                        helper::get(program, registry, &self.helpers, &config.name).await?
-                {
-                    return Ok(Some(found));
+                if let Some(program) = program {
+                    let found = helper::get(program, registry, &self.helpers, &self.name).await?;
+                    if let Some(credential) = found {
+                        return Ok(Found::Credential(credential));
+                    }
+                    asked = Some(program);
                 }
             }
             if let Some(entry) = config.auths.get(&scope)
                 && let Some(kind) = entry.credential().map_err(|reason| Error::Malformed {
-                    source_name: config.name.clone(),
+                    source_name: self.name.clone(),
                     reason: format!("the entry for {scope} {reason}"),
                 })?
             {
-                return Ok(Some(Credential {
+                return Ok(Found::Credential(Credential {
                     kind,
-                    source: config.name.clone(),
+                    source: self.name.clone(),
                 }));
             }
         }
-        Ok(None)
+        Ok(match asked {
+            Some(program) => Found::Nothing(format!(
+                "docker-credential-{} knows nothing of {host}",
+                crate::http::printable(program, 60)
+            )),
+            None => Found::NotApplicable(format!("has no entry for {host}")),
+        })
     }
 }
 
-impl Keychain for DockerConfig {
-    fn resolve<'a>(
+impl Source for DockerConfig {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn find<'a>(
         &'a self,
         registry: &'a str,
         repository: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Credential>, Error>> {
-        Box::pin(self.find(registry, repository))
+    ) -> BoxFuture<'a, Result<Found, Error>> {
+        Box::pin(self.look_up(registry, repository))
     }
 }
 
@@ -283,7 +303,6 @@ fn parse(name: &str, text: &str) -> Result<Config, Error> {
     }
     let helpers = file.cred_helpers.unwrap_or_default().into_iter();
     Ok(Config {
-        name: name.to_owned(),
         auths,
         helpers: helpers
             .map(|(key, program)| (names::normalize(&key), program))
@@ -300,19 +319,18 @@ mod tests {
         base64::engine::general_purpose::STANDARD.encode(pair)
     }
 
-    async fn resolve(
-        json: &str,
-        registry: &str,
-        repository: &str,
-    ) -> Result<Option<Credential>, Error> {
+    async fn resolve(json: &str, registry: &str, repository: &str) -> Result<Found, Error> {
         let source = ConfigSource::inline("TEST", Secret::new(json));
-        DockerConfig::load(&[source], HelperOptions::default())?
-            .resolve(registry, repository)
+        DockerConfig::load(&source, HelperOptions::default())?
+            .find(registry, repository)
             .await
     }
 
-    fn user(credential: Option<Credential>) -> Option<String> {
-        match credential?.kind {
+    fn user(found: Found) -> Option<String> {
+        let Found::Credential(credential) = found else {
+            return None;
+        };
+        match credential.kind {
             CredentialKind::Password { username, password } => {
                 Some(format!("{username}/{}", password.expose()))
             }
@@ -378,29 +396,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn earlier_sources_win_and_missing_files_are_skipped() {
-        let one = format!(r#"{{"auths":{{"h":{{"auth":"{}"}}}}}}"#, encode("first:p"));
-        let two = format!(
-            r#"{{"auths":{{"h":{{"auth":"{0}"}},"i":{{"auth":"{0}"}}}}}}"#,
-            encode("second:p")
-        );
-        let sources = [
-            ConfigSource::file("/nonexistent/config.json"),
-            ConfigSource::inline("ONE", Secret::new(one)),
-            ConfigSource::inline("TWO", Secret::new(two)),
-        ];
-        let keychain = DockerConfig::load(&sources, HelperOptions::default()).expect("readable");
-        let first = keychain
-            .resolve("h", "r")
-            .await
-            .expect("readable")
-            .expect("found");
-        assert_eq!(first.source, "ONE");
-        let second = keychain
-            .resolve("i", "r")
-            .await
-            .expect("readable")
-            .expect("found");
-        assert_eq!(second.source, "TWO");
+    async fn what_is_not_there_says_so() {
+        for (source, expect) in [
+            (
+                ConfigSource::file("/nonexistent/config.json"),
+                "is not there",
+            ),
+            (ConfigSource::variable("X", None), "is not set"),
+            (ConfigSource::variable("X", Some(" ")), "is empty"),
+            (
+                ConfigSource::variable("X", Some("{}")),
+                "has no entry for h",
+            ),
+        ] {
+            let config = DockerConfig::load(&source, HelperOptions::default()).expect("readable");
+            let found = config.find("h", "r").await.expect("readable");
+            assert_eq!(found, Found::NotApplicable(expect.to_owned()));
+        }
     }
 }

@@ -165,7 +165,7 @@ async fn read_limited(pipe: Option<impl tokio::io::AsyncRead + Unpin>) -> std::i
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
-    use super::super::{ConfigSource, CredentialKind, DockerConfig, Keychain as _};
+    use super::super::{ConfigSource, CredentialKind, DockerConfig, Found, Source as _};
     use super::*;
     use crate::http::Secret;
 
@@ -181,11 +181,8 @@ mod tests {
             env: vec![("GIVEN".into(), "yes".into())],
             timeout,
         };
-        DockerConfig::load(
-            &[ConfigSource::inline("TEST", Secret::new(config))],
-            options,
-        )
-        .expect("a configuration")
+        DockerConfig::load(&ConfigSource::inline("TEST", Secret::new(config)), options)
+            .expect("a configuration")
     }
 
     #[tokio::test]
@@ -195,22 +192,20 @@ mod tests {
         let config = r#"{"credHelpers":{"docker.io":"test"}}"#;
         let keychain = keychain(directory.path(), script, config, TIMEOUT);
         let found = keychain
-            .resolve("docker.io", "library/x")
+            .find("docker.io", "library/x")
             .await
-            .expect("an answer")
-            .expect("a credential");
-        let CredentialKind::Password { username, password } = found.kind else {
+            .expect("an answer");
+        let Found::Credential(Credential {
+            kind: CredentialKind::Password { username, password },
+            ..
+        }) = found
+        else {
             panic!("a password")
         };
         assert_eq!(username, "https://index.docker.io/v1/-get");
         assert_eq!(password.expose(), "GIVEN,PATH,PWD,");
-        assert!(
-            keychain
-                .resolve("ghcr.io", "x")
-                .await
-                .expect("an answer")
-                .is_none()
-        );
+        let other = keychain.find("ghcr.io", "x").await.expect("an answer");
+        assert!(matches!(other, Found::NotApplicable(_)), "{other:?}");
     }
 
     #[tokio::test]
@@ -223,13 +218,8 @@ mod tests {
             config,
             TIMEOUT,
         );
-        assert!(
-            unknown
-                .resolve("h", "r")
-                .await
-                .expect("an answer")
-                .is_none()
-        );
+        let nothing = unknown.find("h", "r").await.expect("an answer");
+        assert!(matches!(nothing, Found::Nothing(_)), "{nothing:?}");
         let cases = [
             ("echo broken; exit 1", TIMEOUT, "broken"),
             ("echo nonsense", TIMEOUT, "not the expected JSON"),
@@ -237,7 +227,7 @@ mod tests {
         ];
         for (script, timeout, expect) in cases {
             let error = keychain(directory.path(), script, config, timeout)
-                .resolve("h", "r")
+                .find("h", "r")
                 .await
                 .expect_err(script);
             assert!(error.to_string().contains(expect), "{error}");
@@ -250,7 +240,7 @@ mod tests {
         for name in ["absent", "../test", "a/b"] {
             let config = format!(r#"{{"credsStore":"{name}"}}"#);
             let error = keychain(directory.path(), "true", &config, TIMEOUT)
-                .resolve("h", "r")
+                .find("h", "r")
                 .await
                 .expect_err(name);
             assert!(

@@ -1,24 +1,36 @@
 //! Who we are, to any registry: [`Keychain`] gives the credential for a registry and repository.
 //!
 //! A credential says where it came from by name, so that a message can tell which source was used; its secret is
-//! masked wherever it could be printed. Nothing here reads the environment: files, contents, search paths and the
-//! environment of helper programs arrive as values. Entry points: [`DockerConfig`] for `config.json` and its helper
-//! programs, [`Chain`] to ask several keychains in order, [`Fixed`] for a credential known beforehand.
+//! masked wherever it could be printed. Nothing here reads the environment: files, contents, search paths, variables
+//! and the environment of helper programs arrive as values. Entry points: [`Chain`] asks its [`Source`]s in order and can
+//! explain what each said. The sources: [`Given`] for what was typed or set, [`HostVariables`] for variables named after a
+//! host, [`DockerConfig`] for `config.json` and its helper programs, and `cloud` for the identity that a platform gives.
 
+mod chain;
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+pub mod cloud;
 mod docker_config;
+mod given;
 mod helper;
+pub mod identity;
+mod login;
 mod names;
+mod variables;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
 use crate::http::Secret;
 
+pub use chain::{Chain, Found, Source, Verdict, VerdictKind};
 pub use docker_config::{ConfigContent, ConfigSource, DockerConfig};
+pub use given::{Given, GivenError, HostVariables};
 pub use helper::HelperOptions;
+pub use login::{LoginError, save_login};
+pub use names::normalize as registry_name;
+pub use variables::Variables;
 
 /// Gives credentials. Asked again whenever a credential is needed or was refused, so that short-lived ones can be renewed.
 pub trait Keychain: Debug + Send + Sync {
@@ -32,6 +44,14 @@ pub trait Keychain: Debug + Send + Sync {
         registry: &'a str,
         repository: &'a str,
     ) -> BoxFuture<'a, Result<Option<Credential>, Error>>;
+
+    /// Drops what is kept for a registry that refused it: the next answer is made anew.
+    fn forget(&self, _registry: &str) {}
+
+    /// Says why the sources that are meant for this registry gave nothing when they were last asked.
+    fn misses(&self, _registry: &str) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// A credential and the name of its source.
@@ -57,6 +77,17 @@ pub enum CredentialKind {
     IdentityToken(Secret),
     /// A token to be sent to the registry as it is (`registrytoken`).
     RegistryToken(Secret),
+}
+
+impl CredentialKind {
+    /// Names the form, without anything of the content.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Password { .. } => "user name and password",
+            Self::IdentityToken(_) => "identity token",
+            Self::RegistryToken(_) => "registry token",
+        }
+    }
 }
 
 /// A source of credentials that cannot be used.
@@ -88,27 +119,6 @@ pub enum Error {
         /// What went wrong.
         reason: String,
     },
-}
-
-/// Asks keychains in order; the first that knows answers.
-#[derive(Clone, Debug, Default)]
-pub struct Chain(pub Vec<Arc<dyn Keychain>>);
-
-impl Keychain for Chain {
-    fn resolve<'a>(
-        &'a self,
-        registry: &'a str,
-        repository: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Credential>, Error>> {
-        Box::pin(async move {
-            for keychain in &self.0 {
-                if let Some(credential) = keychain.resolve(registry, repository).await? {
-                    return Ok(Some(credential));
-                }
-            }
-            Ok(None)
-        })
-    }
 }
 
 /// Credentials known beforehand, by exact registry host and port.

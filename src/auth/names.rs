@@ -29,7 +29,7 @@ pub(super) fn helper_server(registry: &str) -> &str {
 
 /// Reduces a key of a configuration file to `host[:port][/path]`: scheme, `/v1/`, `/v2/` and final slashes go, and
 /// Docker Hub gets its one name.
-pub(super) fn normalize(key: &str) -> String {
+pub fn normalize(key: &str) -> String {
     let key = key.trim();
     let rest = key
         .strip_prefix("https://")

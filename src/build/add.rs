@@ -3,7 +3,6 @@
 use std::io::{Seek, SeekFrom};
 
 use crate::layer::{self, ArchiveOptions, Limits, Owners};
-use crate::plan::{CopyStep, Unpack};
 use crate::rootfs::{Leaf, RelPath};
 
 use super::CopyError;
@@ -11,51 +10,47 @@ use super::copy::Copied;
 use super::destination::{Destination, make_parents};
 use super::sources::{Found, SourceTree};
 
-/// Makes the function that extracts a source if it is an archive, and says whether it was one.
+/// Extracts a source if it is an archive, and says whether it was one.
 ///
 /// What a file is, its content says and not its name: a tar, plain or compressed with gzip, bzip2, xz or zstd. A
 /// compressed file that is no tar is copied like any file.
-pub(super) fn unpacker<'a>(
-    step: &CopyStep,
-    source: &'a SourceTree<'a>,
-    destination: &'a Destination<'a>,
-) -> impl FnMut(&Found, &RelPath, &mut Copied) -> Result<bool, CopyError> + 'a {
-    let is_asked_for = step.unpack == Unpack::Auto;
-    move |found, target, copied| {
-        if !is_asked_for {
-            return Ok(false);
-        }
-        let mut file = source.rootfs.open_file(&found.path, Leaf::Keep)?;
-        let failed = |source| CopyError::Extract {
-            path: found.path.to_string(),
-            source: Box::new(source),
-        };
-        if layer::sniff(&mut file).map_err(failed)?.is_none() {
-            return Ok(false);
-        }
-        file.seek(SeekFrom::Start(0))
-            .map_err(|source| CopyError::Write {
-                path: found.path.to_string(),
-                source,
-            })?;
-        let owner = destination.owner.unwrap_or_default();
-        let made = make_parents(destination, target, 0o755, owner, &mut copied.owners)?;
-        copied.touched.extend(made);
-        let options = ArchiveOptions {
-            protected: destination.protected,
-            limits: Limits::default(),
-            owners: if destination.sets_owner {
-                Owners::Set
-            } else {
-                Owners::Record
-            },
-            owner: destination.owner,
-        };
-        let extracted =
-            layer::extract_archive(file, destination.rootfs, target, &options).map_err(failed)?;
-        copied.touched.extend(extracted.paths);
-        copied.owners.extend(extracted.recorded);
-        copied.warnings.extend(extracted.warnings);
-        Ok(true)
+pub(super) fn unpack(
+    source: &SourceTree<'_>,
+    found: &Found,
+    destination: &Destination<'_>,
+    target: &RelPath,
+    copied: &mut Copied,
+) -> Result<bool, CopyError> {
+    let mut file = source.rootfs.open_file(&found.path, Leaf::Keep)?;
+    let failed = |source| CopyError::Extract {
+        path: found.path.to_string(),
+        source: Box::new(source),
+    };
+    if layer::sniff(&mut file).map_err(failed)?.is_none() {
+        return Ok(false);
     }
+    file.seek(SeekFrom::Start(0))
+        .map_err(|source| CopyError::Write {
+            path: found.path.to_string(),
+            source,
+        })?;
+    let owner = destination.owner.unwrap_or_default();
+    let made = make_parents(destination, target, 0o755, owner, &mut copied.owners)?;
+    copied.touched.extend(made);
+    let options = ArchiveOptions {
+        protected: destination.protected,
+        limits: Limits::default(),
+        owners: if destination.sets_owner {
+            Owners::Set
+        } else {
+            Owners::Record
+        },
+        owner: destination.owner,
+    };
+    let extracted =
+        layer::extract_archive(file, destination.rootfs, target, &options).map_err(failed)?;
+    copied.touched.extend(extracted.paths);
+    copied.owners.extend(extracted.recorded);
+    copied.warnings.extend(extracted.warnings);
+    Ok(true)
 }

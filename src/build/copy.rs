@@ -6,13 +6,17 @@
 
 use std::collections::HashMap;
 
-use crate::plan::{ChmodSpec, CopySource, CopyStep};
+use crate::dockerfile::{Span, Spanned};
+use crate::plan::{ChmodSpec, CopySource, CopyStep, Unpack};
 use crate::rootfs::{self, Device, Dir, FileType, Leaf, Metadata, Node, Owner, RelPath};
 use crate::snapshot::is_image_xattr;
 
 use super::CopyError;
+use super::add;
 use super::destination::{Destination, have_same_bytes, make, make_parents, set_owner};
-use super::sources::{Found, SourceTree, find, reincludes};
+use super::download::Downloaded;
+use super::filter::{Filter, FilterState};
+use super::sources::{Found, SourceTree, find, missing_below, reincludes};
 
 /// The mode of directories that are made on the way to a destination.
 const PARENT_MODE: u32 = 0o755;
@@ -33,56 +37,149 @@ pub(super) struct Copied {
     pub(super) warnings: Vec<String>,
 }
 
-/// Copies the sources of `step`; `unpack` is asked first for each regular file of an ADD and says whether it did it.
+/// Copies the sources of `step`; `downloads` are those of its URLs, in their order.
 pub(super) fn copy(
     step: &CopyStep,
     source: &SourceTree<'_>,
+    downloads: &[Downloaded],
     destination: &Destination<'_>,
-    unpack: &mut dyn FnMut(&Found, &RelPath, &mut Copied) -> Result<bool, CopyError>,
 ) -> Result<Copied, CopyError> {
-    let mut copier = Copier {
-        source,
-        destination,
-        chmod: step.chmod.as_ref().map(|mode| &mode.value),
-        links: HashMap::new(),
-        copied: Copied::default(),
-    };
     let is_directory = step.destination.ends_with('/');
     let target =
         RelPath::parse_chrooted(step.destination.as_bytes()).map_err(rootfs::Error::from)?;
+    let mut downloads = downloads.iter();
+    let mut copied = Copied::default();
     for spec in &step.sources {
+        let mut copier = Copier {
+            source,
+            destination,
+            chmod: step.chmod.as_ref().map(|mode| &mode.value),
+            unpacks: matches!(step.unpack, Unpack::Auto | Unpack::Always),
+            filter: Filter::of(step, spec)?,
+            has_matched: false,
+            pending: Vec::new(),
+            links: HashMap::new(),
+            copied: std::mem::take(&mut copied),
+        };
         match spec {
             CopySource::Inline { name, content } => {
                 copier.inline(name, content, &target, is_directory)?;
             }
-            CopySource::Path(path) => {
-                for found in find(source, path)? {
-                    // Hard links are kept within one source, as in BuildKit.
-                    copier.links.clear();
-                    if found.metadata.is_file() {
-                        let target = copier.destination.rootfs.resolve(&target, Leaf::Follow)?;
-                        if unpack(&found, &target, &mut copier.copied)? {
-                            continue;
-                        }
-                    }
-                    copier.top(&found, &target, is_directory)?;
+            CopySource::Path(path) => copier.path(path, &target, is_directory)?,
+            CopySource::Parents {
+                root,
+                pattern,
+                is_literal,
+            } => {
+                copier.path(root, &target, is_directory)?;
+                if *is_literal && !copier.has_matched {
+                    return Err(missing_below(source, root, pattern));
                 }
             }
+            CopySource::Url(url) => {
+                let file = downloads
+                    .next()
+                    .ok_or_else(|| not_downloaded(&url.name, url.url.span))?;
+                let tree = file.tree();
+                let mut copier = Copier {
+                    source: &tree,
+                    unpacks: step.unpack == Unpack::Always,
+                    ..copier
+                };
+                copier.found(&file.found()?, &target, is_directory)?;
+                copied = copier.copied;
+                continue;
+            }
         }
+        copied = copier.copied;
     }
-    Ok(copier.copied)
+    Ok(copied)
+}
+
+/// Each URL is downloaded before the copy.
+fn not_downloaded(name: &str, span: Span) -> CopyError {
+    CopyError::Missing {
+        path: name.to_owned(),
+        tree: "what was downloaded".to_owned(),
+        span,
+        hidden_by: None,
+        nearest: None,
+    }
 }
 
 struct Copier<'a> {
     source: &'a SourceTree<'a>,
     destination: &'a Destination<'a>,
     chmod: Option<&'a ChmodSpec>,
+    /// Whether archives are extracted.
+    unpacks: bool,
+    /// What of a directory is copied.
+    filter: Filter,
+    /// Whether anything in a directory passed it.
+    has_matched: bool,
+    /// The directories on the way to where the walk is, which are copied when something in them is.
+    pending: Vec<Pending>,
     /// Copies of inodes that have several names.
     links: HashMap<(Device, u64), RelPath>,
     copied: Copied,
 }
 
+/// A directory that is copied when something in it is.
+struct Pending {
+    from: RelPath,
+    to: RelPath,
+    metadata: Metadata,
+    state: PendingState,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PendingState {
+    /// Nothing was copied into it.
+    Waiting,
+    /// It was there before.
+    Found,
+    /// It was made.
+    Made,
+}
+
 impl Copier<'_> {
+    /// Copies all that a path or pattern names.
+    fn path(
+        &mut self,
+        path: &Spanned<String>,
+        target: &RelPath,
+        is_directory: bool,
+    ) -> Result<(), CopyError> {
+        for found in find(self.source, path)? {
+            // Hard links are kept within one source, as in BuildKit.
+            self.links.clear();
+            self.found(&found, target, is_directory)?;
+        }
+        Ok(())
+    }
+
+    /// Extracts or copies one thing.
+    fn found(
+        &mut self,
+        found: &Found,
+        target: &RelPath,
+        is_directory: bool,
+    ) -> Result<(), CopyError> {
+        if self.unpacks && found.metadata.is_file() {
+            let target = self.destination.rootfs.resolve(target, Leaf::Follow)?;
+            if add::unpack(
+                self.source,
+                found,
+                self.destination,
+                &target,
+                &mut self.copied,
+            )? {
+                return Ok(());
+            }
+        }
+        self.top(found, target, is_directory)
+    }
+
     /// Copies one source to the destination as it was written.
     fn top(
         &mut self,
@@ -98,7 +195,22 @@ impl Copier<'_> {
         self.parents(&target)?;
         let (from, name) = self.source.rootfs.parent(&found.path)?;
         let (to, new_name) = rootfs.parent(&target)?;
-        self.entry((&from, name), (&to, new_name), &found.metadata)
+        self.entry((&from, name), (&to, new_name), &found.metadata)?;
+        self.date_parent(&target)
+    }
+
+    /// Gives the directory in which a source was put the time of the build. An earlier source of the same copy may have
+    /// given it another, which the clock's has replaced.
+    fn date_parent(&self, path: &RelPath) -> Result<(), CopyError> {
+        if let Some(parent) = path.parent()
+            && !parent.is_root()
+            && !self.destination.protected.covers(&parent)
+        {
+            self.destination
+                .rootfs
+                .set_mtime(&parent, self.destination.now)?;
+        }
+        Ok(())
     }
 
     /// Merges a directory into the destination. The destination itself is made like the directories above it, and has the
@@ -114,10 +226,15 @@ impl Copier<'_> {
             }
             None => self.make_dirs(target)?,
         }
-        self.children(&found.path, target)?;
-        // The root of a context is made anew by BuildKit for each build: its time is the build's.
-        let is_context = found.path.is_root() && !self.source.keeps_owner;
-        let mtime = if is_context {
+        self.children(
+            &found.path,
+            target,
+            &RelPath::root(),
+            &FilterState::default(),
+        )?;
+        // BuildKit makes the root of a context anew for each build, and an image or stage has none of its own: its time is
+        // the build's.
+        let mtime = if found.path.is_root() {
             self.destination.now
         } else {
             found.metadata.mtime
@@ -173,6 +290,7 @@ impl Copier<'_> {
         self.destination
             .rootfs
             .set_mtime(&target, self.destination.now)?;
+        self.date_parent(&target)?;
         self.copied.touched.push(target);
         Ok(())
     }
@@ -199,13 +317,20 @@ impl Copier<'_> {
         Ok(())
     }
 
-    /// Copies what is in a directory into one that is there: first what is no directory, while both are open, then the
-    /// directories, so that few descriptors are open however deep the tree is.
-    fn children(&mut self, from: &RelPath, to: &RelPath) -> Result<(), CopyError> {
+    /// Copies what is in a directory into one that is there, or that is made if something is copied: first what is no
+    /// directory, while both are open, then the directories, so that few descriptors are open however deep the tree is.
+    /// `inside` is the directory's path in the source that is copied, which the filter knows.
+    fn children(
+        &mut self,
+        from: &RelPath,
+        to: &RelPath,
+        inside: &RelPath,
+        state: &FilterState,
+    ) -> Result<(), CopyError> {
         let mut directories = Vec::new();
         {
             let source = self.source.rootfs.open_dir(from)?;
-            let target = self.destination.rootfs.open_dir(to)?;
+            let mut target = None;
             let mut names = source.names()?;
             names.sort_unstable();
             for name in names {
@@ -214,15 +339,66 @@ impl Copier<'_> {
                 };
                 if metadata.is_dir() {
                     directories.push((name, metadata));
-                } else if !self.is_hidden(&from.child(&name)) {
-                    self.entry((&source, &name), (&target, &name), &metadata)?;
+                } else if !self.is_hidden(&from.child(&name))
+                    && self.filter.judge(state, &inside.child(&name)).is_included
+                {
+                    self.has_matched = true;
+                    self.make_pending()?;
+                    let target = match &mut target {
+                        Some(target) => target,
+                        none => none.insert(self.destination.rootfs.open_dir(to)?),
+                    };
+                    self.entry((&source, &name), (target, &name), &metadata)?;
                 }
             }
         }
         for (name, metadata) in directories {
-            self.nested(&from.child(&name), &to.child(&name), &metadata)?;
+            self.nested(
+                [&from.child(&name), &to.child(&name), &inside.child(&name)],
+                &metadata,
+                state,
+            )?;
         }
         Ok(())
+    }
+
+    /// Copies the directories on the way here that are not copied yet. One that is there gets the source's mode, as in
+    /// BuildKit.
+    fn make_pending(&mut self) -> Result<(), CopyError> {
+        for at in 0..self.pending.len() {
+            if self.pending[at].state != PendingState::Waiting {
+                continue;
+            }
+            let (from, to) = (self.pending[at].from.clone(), self.pending[at].to.clone());
+            let metadata = self.pending[at].metadata;
+            let is_made = self.make_dir(&to)?;
+            self.pending[at].state = if is_made {
+                self.finish_dir(&from, &to, &metadata)?;
+                PendingState::Made
+            } else {
+                if !self.destination.protected.covers(&to) {
+                    self.destination.rootfs.set_mode(&to, metadata.mode)?;
+                }
+                PendingState::Found
+            };
+            self.copied.touched.push(to);
+        }
+        Ok(())
+    }
+
+    /// Makes a directory, unless it is there; says whether it did.
+    fn make_dir(&self, path: &RelPath) -> Result<bool, CopyError> {
+        match self.destination.rootfs.lstat(path)? {
+            Some(there) if there.is_dir() => Ok(false),
+            Some(_) => Err(CopyError::DirectoryOverFile {
+                path: path.to_string(),
+            }),
+            None => {
+                self.check_protected(path)?;
+                self.destination.rootfs.create_dir(path, 0o700)?;
+                Ok(true)
+            }
+        }
     }
 
     fn is_hidden(&self, path: &RelPath) -> bool {
@@ -231,31 +407,46 @@ impl Copier<'_> {
             .is_some_and(|rules| rules.excludes(path.as_bytes()).is_some())
     }
 
-    /// Copies a directory found inside of a copied directory, unless it is hidden.
+    /// Copies a directory found inside of a copied directory, unless it is hidden or filtered out. `places` are its path
+    /// in the source tree, its path in the destination, and its path in what is copied.
     fn nested(
         &mut self,
-        from: &RelPath,
-        to: &RelPath,
+        [from, to, inside]: [&RelPath; 3],
         metadata: &Metadata,
+        state: &FilterState,
     ) -> Result<(), CopyError> {
         if self.is_hidden(from) && !(reincludes(self.source, from) && self.shows_something(from)?) {
             return Ok(());
         }
-        match self.destination.rootfs.lstat(to)? {
-            Some(there) if there.is_dir() => {}
-            Some(_) => {
-                return Err(CopyError::DirectoryOverFile {
-                    path: to.to_string(),
-                });
-            }
-            None => {
-                self.check_protected(to)?;
-                self.destination.rootfs.create_dir(to, 0o700)?;
-            }
+        let verdict = self.filter.judge(state, inside);
+        if verdict.is_included {
+            self.has_matched = true;
+            self.make_pending()?;
+            self.make_dir(to)?;
+            self.copied.touched.push(to.clone());
+            self.children(from, to, inside, &verdict.state)?;
+            return self.finish_dir(from, to, metadata);
         }
-        self.copied.touched.push(to.clone());
-        self.children(from, to)?;
-        self.finish_dir(from, to, metadata)
+        if !verdict.may_hold {
+            return Ok(());
+        }
+        self.pending.push(Pending {
+            from: from.clone(),
+            to: to.clone(),
+            metadata: *metadata,
+            state: PendingState::Waiting,
+        });
+        self.children(from, to, inside, &verdict.state)?;
+        let done = self.pending.pop();
+        // What was put into it came after it got its time.
+        if done.is_some_and(|done| done.state != PendingState::Waiting)
+            && !self.destination.protected.covers(to)
+        {
+            self.destination
+                .rootfs
+                .set_mtime(to, self.destination.now)?;
+        }
+        Ok(())
     }
 
     /// Whether a hidden directory has something below that a later rule brings back.

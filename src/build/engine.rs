@@ -1,32 +1,38 @@
 //! What all stages of one build share: the plan, the images, the blobs, the results so far.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
+use crate::http::Http;
 use crate::layer;
-use crate::oci::{Descriptor, Digest};
+use crate::oci::{Descriptor, Digest, Reference};
 use crate::output::{ImageLayer, LayerSource};
-use crate::plan::{CopyFrom, Outline, Plan};
+use crate::plan::{CopyFrom, CopyStep, Outline, Plan, StageBase};
 use crate::registry::{self, Client};
-use crate::rootfs::{Protected, Rootfs};
+use crate::rootfs::{Owner, Protected, RelPath, Rootfs};
 use crate::sandbox::{Executor, FinishedStage, SandboxError, Workspace};
 
+use super::ahead::Hits;
+use super::download::{Downloaded, download};
 use super::event::{Direction, Event, Events};
-use super::fetch::{Image, image_error, progress};
-use super::layers::{self, Packer};
-use super::need::Needs;
+use super::fetch::{Image, image_error, progress, wait_before};
+use super::keys::Keys;
+use super::layers::{self, Packed, Packer};
+use super::need::{Needs, read_by};
+use super::schedule;
 use super::sources::SourceTree;
-use super::stage::{self, Failed, StageResult};
-use super::tree::{mounted, open_image};
+use super::stage::{Failed, Parent, StageResult};
+use super::tree::{mounted, open_layers};
 use super::upload::Uploads;
-use super::{BuildError, Request, Services};
+use super::{BuildError, CopyError, Request, Services, mount};
 
 /// What all stages of one build share.
 pub(super) struct Engine<'a> {
@@ -35,6 +41,14 @@ pub(super) struct Engine<'a> {
     pub(super) outline: &'a Outline,
     pub(super) images: &'a [Image],
     pub(super) needs: &'a Needs,
+    /// What layers are remembered under; `None` if nothing is remembered.
+    pub(super) keys: Option<&'a Keys>,
+    /// The steps that need not be carried out.
+    pub(super) hits: &'a Hits,
+    /// Whether no step has to be carried out.
+    pub(super) is_all_done: bool,
+    /// Whether layers out of one cache are kept in another.
+    pub(super) keeps_hits: bool,
     pub(super) context: &'a Context,
     pub(super) executor: &'a dyn Executor,
     pub(super) services: &'a Services,
@@ -42,43 +56,87 @@ pub(super) struct Engine<'a> {
     pub(super) ignored: Protected,
     /// A directory for this build's blobs.
     pub(super) scratch: &'a Path,
+    pub(super) http: &'a Http,
     pub(super) client: &'a Client,
     pub(super) uploads: &'a Uploads,
     pub(super) results: Mutex<Vec<Option<StageResult>>>,
-    pub(super) trees: Mutex<HashMap<usize, FinishedStage>>,
-    pub(super) blobs: Mutex<HashMap<Digest, Blob>>,
-    /// Owners of files of an image that its trees cannot hold.
-    pub(super) owners: Mutex<HashMap<usize, Arc<layer::Ownership>>>,
+    /// The stages that still need each stage's tree.
+    pub(super) users: Mutex<Vec<BTreeSet<usize>>>,
+    /// Trees of images that are only copied from, with the owners that the trees cannot hold.
+    pub(super) trees: Mutex<HashMap<usize, (FinishedStage, Arc<layer::Ownership>)>>,
+    pub(super) blobs: Mutex<HashMap<Digest, Arc<Mutex<Blob>>>>,
+    /// Held while a layer is unpacked on top of others, so that stages with the same base unpack it once.
+    pub(super) unpacking: Mutex<HashMap<Digest, Arc<Mutex<()>>>>,
+    /// How many copies had something downloaded.
+    pub(super) downloads: AtomicUsize,
+    /// Parts of the context that were copied aside for mounts.
+    pub(super) copies: mount::Copies,
 }
 
-/// A layer's blob that is on the way or there.
+/// A layer's blob.
+#[derive(Default)]
 pub(super) enum Blob {
     Coming(JoinHandle<Result<PathBuf, registry::Error>>),
     There(PathBuf),
+    /// It could not be had, which was told.
+    #[default]
+    Lost,
+}
+
+/// The layers that a tree begins with: those of an image, then those that caches have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stack<'a> {
+    pub(super) image: Option<usize>,
+    pub(super) layers: &'a [ImageLayer],
 }
 
 impl Engine<'_> {
-    /// Builds all stages in order and returns the target's.
+    /// Builds the stages and returns the target's.
     pub(super) fn stages(&self) -> Result<StageResult, BuildError> {
-        for (index, planned) in self.plan.stages.iter().enumerate() {
-            self.events().send(Event::StageStarted {
-                name: planned.name.clone(),
-                number: index + 1,
-                of: self.plan.stages.len(),
-                span: planned.span,
-            });
-            let result = stage::build(self, index)?;
-            if index == self.plan.target {
-                self.lock_results().clear();
-                return Ok(result);
+        schedule::run(self)?;
+        let target = self.lock_results()[self.plan.target].take();
+        self.lock_results().clear();
+        target.ok_or_else(|| {
+            SandboxError::OutOfOrder {
+                wanted: "publish a stage that is not planned",
             }
-            self.lock_results()[index] = Some(result);
-            self.free_trees(index);
+            .into()
+        })
+    }
+
+    /// Takes what a stage made, and frees the trees that nothing needs any more.
+    pub(super) fn stage_is_done(&self, index: usize, result: StageResult) {
+        let mut results = self.lock_results();
+        results[index] = Some(result);
+        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        for (stage, users) in users.iter_mut().enumerate() {
+            users.remove(&index);
+            if users.is_empty()
+                && let Some(Some(result)) = results.get_mut(stage)
+            {
+                result.tree = None;
+            }
         }
-        Err(SandboxError::OutOfOrder {
-            wanted: "publish a stage that is not planned",
+    }
+
+    /// Whether the tree of `stage` is needed after `user` has begun to continue it.
+    pub(super) fn is_needed_beside(&self, stage: usize, user: usize) -> bool {
+        let mut steps = self.plan.stages[user].steps.iter();
+        let reads_it = steps.any(|step| read_by(&step.kind).contains(&stage));
+        let users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        reads_it || users[stage].iter().any(|other| *other != user)
+    }
+
+    /// Whether the layers of a stage are layers of the image.
+    pub(super) fn is_part_of_image(&self, stage: usize) -> bool {
+        let mut part = self.plan.target;
+        loop {
+            match self.plan.stages[part].base {
+                _ if part == stage => return true,
+                StageBase::Stage(parent) => part = parent,
+                StageBase::Scratch | StageBase::Image(_) => return false,
+            }
         }
-        .into())
     }
 
     /// Where events go.
@@ -128,24 +186,12 @@ impl Engine<'_> {
     }
 
     /// What a built stage made, its tree left out.
-    pub(super) fn result(&self, stage: usize) -> stage::Parent {
+    pub(super) fn result(&self, stage: usize) -> Parent {
         let results = self.lock_results();
         results[stage]
             .as_ref()
             .map(StageResult::as_parent)
             .unwrap_or_default()
-    }
-
-    /// Frees the trees that no stage after `now` needs.
-    fn free_trees(&self, now: usize) {
-        let mut results = self.lock_results();
-        for (stage, result) in results.iter_mut().enumerate() {
-            if let Some(result) = result
-                && !self.needs.is_used_after(stage, now)
-            {
-                result.tree = None;
-            }
-        }
     }
 
     /// Runs `work` with the tree that a COPY reads.
@@ -175,8 +221,7 @@ impl Engine<'_> {
                 })
             }
             CopyFrom::Image(image) => {
-                let root = self.image_tree(image)?;
-                let owners = self.owners_of_image(image);
+                let (root, owners) = self.image_tree(image)?;
                 let name = format!("image {}", self.outline.images[image].reference);
                 work(&SourceTree {
                     rootfs: &root,
@@ -189,63 +234,114 @@ impl Engine<'_> {
         }
     }
 
-    /// The tree of an image that is only copied from, unpacked once.
-    fn image_tree(&self, image: usize) -> Result<Rootfs, BuildError> {
+    /// Downloads the URLs that a copy names.
+    pub(super) fn download(&self, step: &CopyStep) -> Result<Vec<Downloaded>, CopyError> {
+        let number = self.downloads.fetch_add(1, Ordering::Relaxed);
+        let directory = self.scratch.join(format!("downloads-{number}"));
+        download(step, self.http, &directory, self.services)
+    }
+
+    /// Where the files are that a mount shows.
+    pub(super) fn root_of(&self, from: CopyFrom) -> Result<PathBuf, BuildError> {
+        match from {
+            CopyFrom::Context => Ok(self.context.directory().to_owned()),
+            CopyFrom::Stage(stage) => self.with_tree(stage, |tree| Ok(tree.root().to_owned())),
+            CopyFrom::Image(image) => Ok(self.image_root(image)?.0),
+        }
+    }
+
+    /// The tree of an image that is only copied from, unpacked once, and owners that it cannot hold.
+    fn image_tree(&self, image: usize) -> Result<(Rootfs, Arc<layer::Ownership>), BuildError> {
+        let (root, owners) = self.image_root(image)?;
+        Ok((Rootfs::open(&root)?, owners))
+    }
+
+    fn image_root(&self, image: usize) -> Result<(PathBuf, Arc<layer::Ownership>), BuildError> {
         let mut trees = self.trees.lock().unwrap_or_else(PoisonError::into_inner);
-        let tree = match trees.entry(image) {
+        let (tree, owners) = match trees.entry(image) {
             Entry::Occupied(tree) => tree.into_mut(),
             Entry::Vacant(place) => {
-                let name = format!("image-{image}");
-                place.insert(open_image(self, image, &name)?.finish()?)
+                let stack = Stack {
+                    image: Some(image),
+                    layers: &self.images[image].layers,
+                };
+                let (workspace, owners) = open_layers(self, &format!("image-{image}"), stack)?;
+                place.insert((workspace.finish()?, owners))
             }
         };
-        Ok(Rootfs::open(tree.root())?)
+        Ok((tree.root().to_owned(), Arc::clone(owners)))
     }
 
-    /// Owners of files of an image that its trees cannot hold; known once it was unpacked.
-    pub(super) fn owners_of_image(&self, image: usize) -> Arc<layer::Ownership> {
-        let owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
-        owners.get(&image).cloned().unwrap_or_default()
-    }
-
-    /// A layer's blob as a file; begins to fetch all further layers of the image when the first is not there.
-    pub(super) fn blob(&self, image: usize, number: usize) -> Result<PathBuf, BuildError> {
-        let layers = &self.images[image].layers;
-        let mut blobs = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
-        for layer in &layers[number..] {
-            let digest = &layer.descriptor.digest;
-            if !blobs.contains_key(digest) {
-                blobs.insert(
-                    digest.clone(),
-                    Blob::Coming(self.fetch(image, &layer.descriptor)),
-                );
+    /// A layer's blob as a file; begins to fetch all further layers of the stack when the first is not there.
+    pub(super) fn blob(&self, stack: Stack<'_>, number: usize) -> Result<PathBuf, BuildError> {
+        let digest = &stack.layers[number].descriptor.digest;
+        let blob = {
+            let mut blobs = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
+            for layer in &stack.layers[number..] {
+                let digest = layer.descriptor.digest.clone();
+                blobs.entry(digest).or_insert_with(|| {
+                    Arc::new(Mutex::new(match &layer.source {
+                        LayerSource::File(path) => Blob::There(path.clone()),
+                        LayerSource::Remote(from) => {
+                            Blob::Coming(self.fetch(from, &layer.descriptor))
+                        }
+                    }))
+                });
             }
-        }
-        let digest = layers[number].descriptor.digest.clone();
-        let path = match blobs.remove(&digest) {
-            Some(Blob::There(path)) => path,
-            Some(Blob::Coming(task)) => match super::block_on(self.services, task)? {
-                Ok(fetched) => {
-                    fetched.map_err(|error| image_error(&self.outline.images[image], error))?
-                }
+            blobs.get(digest).map(Arc::clone).unwrap_or_default()
+        };
+        let mut blob = blob.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = match std::mem::take(&mut *blob) {
+            Blob::There(path) => path,
+            Blob::Coming(task) => match super::block_on(self.services, task)? {
+                Ok(fetched) => fetched.map_err(|source| self.fetch_error(stack, number, source))?,
                 Err(panic) => std::panic::resume_unwind(panic.into_panic()),
             },
-            None => {
+            Blob::Lost => {
                 return Err(SandboxError::OutOfOrder {
-                    wanted: "fetch a layer",
+                    wanted: "use a layer that could not be fetched",
                 }
                 .into());
             }
         };
-        blobs.insert(digest, Blob::There(path.clone()));
+        *blob = Blob::There(path.clone());
         Ok(path)
+    }
+
+    /// What is held while the layer of this chain id is unpacked.
+    pub(super) fn unpacking(&self, chain_id: &Digest) -> Arc<Mutex<()>> {
+        let mut gates = self
+            .unpacking
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(gates.entry(chain_id.clone()).or_default())
+    }
+
+    /// Whether a layer of a stack is the image's own; else it is out of a cache.
+    fn image_of(&self, stack: Stack<'_>, number: usize) -> Option<usize> {
+        let image = stack.image?;
+        (number < self.images[image].layers.len()).then_some(image)
+    }
+
+    fn fetch_error(&self, stack: Stack<'_>, number: usize, source: registry::Error) -> BuildError {
+        match self.image_of(stack, number) {
+            Some(image) => image_error(&self.outline.images[image], source),
+            None => BuildError::CachedFetch {
+                digest: stack.layers[number].descriptor.digest.short().to_owned(),
+                source: Box::new(source),
+            },
+        }
     }
 
     /// Takes the blobs that were fetched for a tree from there: an output need not fetch them again.
     pub(super) fn with_fetched(&self, mut layers: Vec<ImageLayer>) -> Vec<ImageLayer> {
         let blobs = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
         for layer in &mut layers {
-            if let Some(Blob::There(path)) = blobs.get(&layer.descriptor.digest) {
+            let Some(blob) = blobs.get(&layer.descriptor.digest) else {
+                continue;
+            };
+            let blob = blob.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Blob::There(path) = &*blob {
                 layer.source = LayerSource::File(path.clone());
             }
         }
@@ -254,16 +350,19 @@ impl Engine<'_> {
 
     fn fetch(
         &self,
-        image: usize,
+        from: &Reference,
         descriptor: &Descriptor,
     ) -> JoinHandle<Result<PathBuf, registry::Error>> {
         let client = self.client.clone();
-        let reference = self.images[image].resolved.reference.clone();
+        let reference = from.clone();
         let descriptor = descriptor.clone();
         let path = self
             .scratch
             .join(format!("base-{}", descriptor.digest.hex()));
-        let tries = self.request.download_retries;
+        let tries = self
+            .request
+            .download_retries
+            .max(self.request.extract_retries);
         let on_received = progress(&self.services.events, Direction::Pull, &descriptor);
         self.services.runtime.spawn(async move {
             let mut tried = 0;
@@ -274,25 +373,63 @@ impl Engine<'_> {
                 {
                     Ok(()) => return Ok(path),
                     Err(error) if tried >= tries => return Err(error),
-                    Err(_) => tried += 1,
+                    Err(_) => {
+                        tokio::time::sleep(wait_before(tried)).await;
+                        tried += 1;
+                    }
                 }
             }
         })
     }
 
-    /// Applies a layer's blob to a workspace.
+    /// Puts a layer that this build made onto a workspace.
+    pub(super) fn apply_blob(
+        &self,
+        packed: &Packed,
+        workspace: &dyn Workspace,
+    ) -> Result<layer::Applied, BuildError> {
+        let file = File::open(&packed.path).map_err(|source| BuildError::State {
+            action: "open",
+            path: packed.path.clone(),
+            source,
+        })?;
+        let rootfs = Rootfs::open(workspace.root())?;
+        let protected = mounted(workspace)?;
+        let (ownership, isolation) = (self.executor.ownership(), self.executor.isolation());
+        layers::apply(
+            file,
+            &rootfs,
+            &protected,
+            &packed.diff_id,
+            ownership,
+            isolation,
+        )
+        .map_err(|source| BuildError::Layer {
+            display: "a --link copy".to_owned(),
+            source: Box::new(source),
+        })
+    }
+
+    /// Applies a layer's blob to a workspace; gives the owners that the tree cannot hold.
     pub(super) fn apply(
         &self,
-        image: usize,
+        stack: Stack<'_>,
         number: usize,
         blob: &Path,
         workspace: &dyn Workspace,
-    ) -> Result<(), BuildError> {
-        let layer = &self.images[image].layers[number];
-        let failed = |source: layer::Error| BuildError::Unpack {
-            reference: self.images[image].resolved.reference.clone(),
-            digest: layer.descriptor.digest.short().to_owned(),
-            source: Box::new(source),
+    ) -> Result<Vec<(RelPath, Owner)>, BuildError> {
+        let layer = &stack.layers[number];
+        let digest = || layer.descriptor.digest.short().to_owned();
+        let failed = |source: layer::Error| match self.image_of(stack, number) {
+            Some(image) => BuildError::Unpack {
+                reference: self.images[image].resolved.reference.clone(),
+                digest: digest(),
+                source: Box::new(source),
+            },
+            None => BuildError::CachedUnpack {
+                digest: digest(),
+                source: Box::new(source),
+            },
         };
         let file = File::open(blob).map_err(|source| BuildError::State {
             action: "open",
@@ -312,20 +449,13 @@ impl Engine<'_> {
             isolation,
         )
         .map_err(failed)?;
-        if !applied.recorded.is_empty() {
-            let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
-            let owners = Arc::make_mut(owners.entry(image).or_default());
-            for (path, owner) in applied.recorded {
-                owners.set_owner(path, owner);
-            }
-        }
         for message in applied.warnings {
             self.events().send(Event::Warning {
                 message,
                 span: None,
             });
         }
-        Ok(())
+        Ok(applied.recorded)
     }
 }
 

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use crate::context::glob::BadGlob;
+use crate::context::ignore::IgnoreError;
 use crate::dockerfile::Span;
-use crate::oci::{Reference, ReferenceError};
+use crate::oci::{Digest, Reference, ReferenceError};
 use crate::{context, dockerfile, http, layer, output, plan, registry, rootfs, sandbox, snapshot};
 
 /// What ended a build.
@@ -16,6 +17,15 @@ pub enum BuildError {
     /// The Dockerfile has mistakes.
     #[error("the Dockerfile cannot be parsed")]
     Parse(#[from] dockerfile::ParseErrors),
+    /// The configuration of the checks is not valid.
+    #[error(transparent)]
+    CheckConfig(#[from] dockerfile::lint::ConfigError),
+    /// Checks found something, and `error=true` makes that a failure.
+    #[error("checks failed: {rules}")]
+    Checks {
+        /// The names of the rules.
+        rules: String,
+    },
     /// The Dockerfile asks for what cannot be.
     #[error(transparent)]
     Plan(#[from] plan::PlanError),
@@ -63,6 +73,33 @@ pub enum BuildError {
         #[source]
         source: Box<layer::Error>,
     },
+    /// A layer out of a cache could not be fetched: the build is done again without caches.
+    #[error("cannot get layer {digest} out of a cache")]
+    CachedFetch {
+        /// The layer, shortened.
+        digest: String,
+        /// Why.
+        #[source]
+        source: Box<registry::Error>,
+    },
+    /// A layer out of a cache could not be unpacked: the build is done again without caches.
+    #[error("cannot unpack layer {digest} out of a cache")]
+    CachedUnpack {
+        /// The layer, shortened.
+        digest: String,
+        /// Why.
+        #[source]
+        source: Box<layer::Error>,
+    },
+    /// A layer out of a cache could not be pushed: the build is done again without caches.
+    #[error("cannot push layer {digest} out of a cache")]
+    CachedPush {
+        /// The layer, shortened.
+        digest: String,
+        /// Why.
+        #[source]
+        source: Box<output::Error>,
+    },
     /// A COPY, ADD or WORKDIR failed.
     #[error(transparent)]
     Copy(CopyFailure),
@@ -88,6 +125,17 @@ pub enum BuildError {
         /// Why.
         #[source]
         source: Box<sandbox::SandboxError>,
+    },
+    /// A RUN asks for what it cannot have.
+    #[error("{display}: cannot be run as it asks")]
+    Mount {
+        /// The instruction.
+        display: String,
+        /// Where it is.
+        span: Span,
+        /// Why.
+        #[source]
+        source: super::MountFailure,
     },
     /// A user or group is not in the image.
     #[error("USER cannot be resolved")]
@@ -191,6 +239,26 @@ pub enum CopyError {
         #[source]
         source: BadGlob,
     },
+    /// A pattern of `--exclude` or `--parents` is malformed; the line is its number.
+    #[error("{}", .0)]
+    Filter(Box<IgnoreError>),
+    /// A name in `--chown` of a copy that does not look at the image.
+    #[error(
+        "--link copies without looking at the image, so \"{chown}\" in --chown cannot be looked up there"
+    )]
+    LinkedName {
+        /// As written.
+        chown: String,
+    },
+    /// A file could not be downloaded.
+    #[error("cannot download {url}")]
+    Download {
+        /// The URL, without a password.
+        url: String,
+        /// Why.
+        #[source]
+        source: Box<DownloadError>,
+    },
     /// A file cannot take a directory's place.
     #[error("cannot copy a file over the directory {path}")]
     FileOverDirectory {
@@ -237,6 +305,57 @@ pub enum CopyError {
     Rootfs(#[from] rootfs::Error),
 }
 
+/// Why a file could not be downloaded.
+#[derive(Debug, thiserror::Error)]
+pub enum DownloadError {
+    /// The URL is none.
+    #[error("it is not a valid URL: {0}")]
+    Url(String),
+    /// No answer, or none to the end.
+    #[error(transparent)]
+    Http(#[from] http::Error),
+    /// An answer that says that there is no file.
+    #[error("the server answered {status}")]
+    Status {
+        /// The status.
+        status: http::StatusCode,
+    },
+    /// The file ended early, or did not end.
+    #[error("the server announced {expected} bytes and sent {received}")]
+    Length {
+        /// The length in the answer's head.
+        expected: u64,
+        /// What came.
+        received: u64,
+    },
+    /// The file is larger than anything that belongs into an image.
+    #[error("it is larger than {limit} bytes")]
+    TooLarge {
+        /// The limit.
+        limit: u64,
+    },
+    /// The bytes are others than `--checksum` says.
+    #[error("its digest is {found}, not {expected} as --checksum says")]
+    Checksum {
+        /// The digest of what came.
+        found: Digest,
+        /// What was asked for.
+        expected: Digest,
+    },
+    /// The file could not be written.
+    #[error("cannot write {path}", path = path.display())]
+    Write {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The build was called off.
+    #[error("the build was called off")]
+    Cancelled,
+}
+
 /// Why a user or group means nothing in an image.
 #[derive(Debug, thiserror::Error)]
 pub enum UserError {
@@ -277,20 +396,26 @@ impl BuildError {
     pub fn span(&self) -> Option<Span> {
         match self {
             Self::Plan(error) => Some(error.span()),
+            Self::CheckConfig(error) => error.span,
             Self::Image { span, .. }
             | Self::BrokenImage { span, .. }
             | Self::Run { span, .. }
             | Self::Start { span, .. }
+            | Self::Mount { span, .. }
             | Self::User { span, .. } => Some(*span),
             Self::Copy(failure) => match &*failure.source {
                 CopyError::Missing { span, .. } => Some(*span),
                 _ => Some(failure.span),
             },
             Self::Parse(_)
+            | Self::Checks { .. }
             | Self::Context(_)
             | Self::Http(_)
             | Self::Push { .. }
             | Self::Unpack { .. }
+            | Self::CachedFetch { .. }
+            | Self::CachedUnpack { .. }
+            | Self::CachedPush { .. }
             | Self::Layer { .. }
             | Self::Snapshot { .. }
             | Self::Sandbox(_)
@@ -307,6 +432,13 @@ impl BuildError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Plan(error) => error.hint(),
+            Self::CheckConfig(_) => {
+                Some("for example: # check=skip=JSONArgsRecommended;error=true".to_owned())
+            }
+            Self::Checks { .. } => Some(
+                "the warnings above say what to change; # check=skip=NAME leaves a check out"
+                    .to_owned(),
+            ),
             Self::Image { source, .. } | Self::Push { source, .. } => registry_hint(source),
             Self::Copy(failure) => match &*failure.source {
                 CopyError::Missing {
@@ -317,18 +449,30 @@ impl BuildError {
                     nearest: Some(path),
                     ..
                 } => Some(format!("did you mean \"{path}\"?")),
+                CopyError::LinkedName { .. } => {
+                    Some("give numbers, or leave --link out".to_owned())
+                }
                 CopyError::Mounted { .. } => Some(
                     "unmount it from the job's container, or build with --isolation=namespace"
                         .to_owned(),
                 ),
                 _ => None,
             },
+            Self::Mount { source, .. } => source.hint(),
             Self::User {
                 source: UserError::NoUser { .. },
                 ..
             } => Some("create the user in a RUN before, or use its number".to_owned()),
             _ => None,
         }
+    }
+
+    /// Whether a layer out of a cache was to blame, so that the build can be done without.
+    pub(super) fn is_cache_fault(&self) -> bool {
+        matches!(
+            self,
+            Self::CachedFetch { .. } | Self::CachedUnpack { .. } | Self::CachedPush { .. }
+        )
     }
 
     /// The exit code of the program: a failing RUN's own, else 1. Which signal called a build off, the caller knows.
@@ -343,8 +487,16 @@ impl BuildError {
 /// What to do about an answer of a registry.
 fn registry_hint(error: &registry::Error) -> Option<String> {
     match error {
-        registry::Error::Unauthorized { credential: None, .. } => {
-            Some("no credential was found for this registry: put one into config.json (DOCKER_CONFIG) or DOCKER_AUTH_CONFIG".to_owned())
+        registry::Error::Unauthorized { credential: None, registry, misses, .. } => {
+            let mut hint = "no credential was found for this registry".to_owned();
+            for miss in misses {
+                hint.push_str(": ");
+                hint.push_str(miss);
+            }
+            hint.push_str("; put one into config.json (DOCKER_CONFIG) or DOCKER_AUTH_CONFIG, or see what `longshore auth ");
+            hint.push_str(registry);
+            hint.push_str("` says");
+            Some(hint)
         }
         registry::Error::Unauthorized { credential: Some(source), .. } => {
             Some(format!("the credential came from {source}: check that it is valid and may do this"))

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::dockerfile::Span;
+use crate::dockerfile::lint::Finding;
 use crate::oci::{Digest, Platform, Reference};
 
 /// Receives events, from any thread, in the order in which they happen on that thread.
@@ -69,6 +70,8 @@ pub enum Event {
     ImageResolved {
         /// As written.
         reference: Reference,
+        /// The mirror that it came from, if it was one.
+        mirror: Option<Reference>,
         /// The manifest's digest.
         digest: Digest,
         /// The platform that was chosen.
@@ -87,6 +90,11 @@ pub enum Event {
         /// Where it begins in the Dockerfile.
         span: Span,
     },
+    /// A stage is over, well or not.
+    StageFinished {
+        /// Its name.
+        name: String,
+    },
     /// A base image's layer was put into the tree.
     LayerUnpacked {
         /// The layer's compressed digest.
@@ -95,6 +103,21 @@ pub enum Event {
         is_reused: bool,
         /// How long it took.
         took: Duration,
+    },
+    /// A step need not be carried out: a cache has its layer.
+    StepCached {
+        /// The stage's name.
+        stage: String,
+        /// The step's place, from 1.
+        number: usize,
+        /// How many steps the stage has.
+        of: usize,
+        /// The instruction, on one line.
+        display: String,
+        /// The layer's compressed digest.
+        digest: Digest,
+        /// The layer's compressed size in bytes.
+        size: u64,
     },
     /// A step begins.
     StepStarted {
@@ -109,6 +132,8 @@ pub enum Event {
     },
     /// A piece of a RUN's output, as it came.
     StepOutput {
+        /// The stage's name.
+        stage: String,
         /// From which stream.
         stream: Stream,
         /// The bytes.
@@ -161,6 +186,8 @@ pub enum Event {
         /// Where.
         path: PathBuf,
     },
+    /// A check found something.
+    Finding(Finding),
     /// Something the user should know.
     Warning {
         /// What.

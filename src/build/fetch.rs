@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::http::OnBytes;
 use crate::oci::{Descriptor, Reference};
@@ -39,9 +40,18 @@ pub(super) async fn resolve(
                 Err(error) if tried >= request.download_retries => {
                     return Err(image_error(image, error));
                 }
-                Err(_) => tried += 1,
+                Err(_) => {
+                    tokio::time::sleep(wait_before(tried)).await;
+                    tried += 1;
+                }
             }
         };
+        for failure in &resolved.passed_over {
+            events.send(Event::Warning {
+                message: format!("the next place was asked instead: {failure}"),
+                span: Some(image.span),
+            });
+        }
         let found = with_layers(image, resolved)?;
         let (wanted, got) = (&image.platform, found.resolved.config.platform());
         if (&wanted.os, &wanted.architecture) != (&got.os, &got.architecture) {
@@ -52,6 +62,7 @@ pub(super) async fn resolve(
         }
         events.send(Event::ImageResolved {
             reference: image.reference.clone(),
+            mirror: found.resolved.source.clone(),
             digest: found.resolved.digest.clone(),
             platform: found.resolved.config.platform(),
             layers: found.layers.len(),
@@ -59,6 +70,11 @@ pub(super) async fn resolve(
         Ok(found)
     });
     futures_util::future::try_join_all(lookups).await
+}
+
+/// How long to wait before something is tried again as a whole: a second, and twice as long each time.
+pub(super) fn wait_before(tried: u32) -> Duration {
+    Duration::from_secs(1 << tried.min(6))
 }
 
 pub(super) fn image_error(image: &ImageUse, source: registry::Error) -> BuildError {
@@ -130,10 +146,10 @@ pub(super) fn is_worth_telling(before: u64, done: u64, total: u64) -> bool {
 }
 
 /// Asks every repository that is pushed to whether it accepts a push, before any work is done for it.
-pub(super) async fn check_push(
-    client: &Client,
-    destinations: &[Reference],
-) -> Result<(), BuildError> {
+///
+/// # Errors
+/// When one of them does not.
+pub async fn check_push(client: &Client, destinations: &[Reference]) -> Result<(), BuildError> {
     let mut checked: Vec<String> = Vec::new();
     for destination in destinations {
         if checked.contains(&destination.name()) {

@@ -4,17 +4,28 @@
 //! terminal. Progress leaves as [`Event`]s. There is no second engine: the binary and the tests run this one.
 
 mod add;
+mod ahead;
+mod append;
+mod caching;
+mod contents;
 mod copy;
 mod destination;
+mod download;
 mod engine;
 mod error;
 mod event;
 mod fetch;
+mod filter;
+mod keys;
 mod layers;
+mod link;
+mod lint;
+mod mount;
 mod need;
 mod publish;
 mod request;
 mod run;
+mod schedule;
 mod sources;
 mod stage;
 mod timed;
@@ -24,13 +35,16 @@ mod user;
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::context::Context;
+use crate::cache::Cache;
+use crate::context::{Context, Network};
 use crate::dockerfile;
+use crate::dockerfile::lint::Report;
 use crate::http::Http;
 use crate::oci::{Descriptor, Digest, ImageConfig, Platform};
 use crate::plan::{self, Options, Outline, Plan, PlanWarning};
@@ -38,12 +52,18 @@ use crate::registry::Client;
 use crate::rootfs::{Protected, RelPath};
 use crate::sandbox::{Cancel, Executor};
 
-pub use error::{BuildError, CopyError, CopyFailure, UserError};
+pub use error::{BuildError, CopyError, CopyFailure, DownloadError, UserError};
 pub use event::{Direction, Event, Events, StepResult, Stream};
-pub use request::{LayerOptions, Outputs, Request, SnapshotOptions};
+pub use fetch::check_push;
+pub use lint::{Known, check};
+pub use mount::MountFailure;
+pub use publish::on_event as on_output_event;
+pub use request::{CacheOptions, CachePlace, LayerOptions, Outputs, Request, SnapshotOptions};
 
+use ahead::{Faults, Hits, Look};
 use engine::Engine;
 use fetch::Image;
+use keys::Keys;
 use need::Needs;
 use stage::StageResult;
 use upload::Uploads;
@@ -72,6 +92,10 @@ impl std::fmt::Debug for Services {
 pub struct Outcome {
     /// The digest of the image's manifest.
     pub digest: Digest,
+    /// The manifest's descriptor.
+    pub descriptor: Descriptor,
+    /// The digest of the image's configuration, which Docker calls its id.
+    pub config_digest: Digest,
     /// The image's layers, base first.
     pub layers: Vec<Descriptor>,
 }
@@ -91,8 +115,9 @@ pub fn run(
     let scratch = executor.scratch().to_owned();
 
     // Certificates, resolver and credentials are read before the first byte of a base image is unpacked.
+    let http = Http::new(request.http.clone())?;
     let client = Client::new(
-        Http::new(request.http.clone())?,
+        http.clone(),
         Arc::clone(&request.keychain),
         request.registry.clone(),
     );
@@ -102,7 +127,19 @@ pub fn run(
         &request.context,
         request.context_sub_path.as_deref(),
         &scratch,
-    )?;
+        Network {
+            runtime: &services.runtime,
+            token: &services.token,
+            stores: &request.stores,
+        },
+    )
+    .map_err(|error| {
+        if services.token.is_cancelled() {
+            BuildError::Cancelled
+        } else {
+            error.into()
+        }
+    })?;
     events.send(Event::ContextReady {
         source: request.context.to_string(),
     });
@@ -124,6 +161,7 @@ pub fn run(
         is_platform_explicit: request.is_platform_explicit,
         build_platform: Platform::host(),
         labels: request.labels.clone(),
+        network: request.network,
     };
     let (outline, images) = outline(&dockerfile, &options, request, &client, services)?;
 
@@ -143,48 +181,51 @@ pub fn run(
             span: None,
         });
     }
-    prepare(request, &plan, &*executor, &client, services)?;
+    publish::check_format(&plan, &images, request)?;
+    let known = Known {
+        context: Some(&context),
+        outline: Some(&outline),
+        images: &configs,
+    };
+    report_checks(&check(&dockerfile, &text.bytes, &options, known)?, events)?;
 
-    // 6. The stages.
-    let destinations = if request.outputs.pushes {
-        &request.outputs.destinations[..]
-    } else {
-        &[]
+    // 6. What the caches have, known before anything is unpacked; then the stages, as far as they are needed. The layers go
+    // to registries and caches meanwhile, and what was made is kept also if a later step fails.
+    let keys = caching::keys(request, &plan, &images, &context);
+    let caches = caching::open(&request.cache.from, &client);
+    let hits = match &keys {
+        Some(keys) => look_ahead(request, &plan, keys, &caches, services)?,
+        None => Hits::default(),
     };
     let on_event = publish::on_event(&services.events);
     let uploads = Uploads::new(
         client.clone(),
         services.runtime.clone(),
+        Arc::clone(&services.events),
         Arc::clone(&on_event),
-        destinations,
+        request.outputs.pushed_to(),
+        caching::open(&request.cache.to, &client),
     );
-    let needs = Needs::of(&plan);
-    let engine = Engine {
+    let parts = Parts {
         request,
         plan: &plan,
         outline: &outline,
         images: &images,
-        needs: &needs,
+        keys: keys.as_ref(),
         context: &context,
         executor: &*executor,
-        services,
-        ignored: ignored(request)?,
-        scratch: &scratch,
+        http: &http,
         client: &client,
         uploads: &uploads,
-        results: Mutex::new((0..plan.stages.len()).map(|_| None).collect()),
-        trees: Mutex::new(HashMap::new()),
-        blobs: Mutex::new(HashMap::new()),
-        owners: Mutex::new(HashMap::new()),
     };
-    let StageResult { config, layers, .. } = engine.stages()?;
-    let layers = engine.with_fetched(layers);
-    drop(engine);
+    let built = parts.build(hits, services);
+    let settled = block_on(services, uploads.settle());
+    let StageResult { config, layers, .. } = built?;
+    settled?;
 
     // 7. The outputs, after everything that was set aside for the stages is back in its place. A tag is the last write.
     executor.restore()?;
-    let image = publish::assemble(config, layers)?;
-    block_on(services, uploads.settle())?;
+    let image = publish::assemble(config, layers, request)?;
     let published = block_on(
         services,
         publish::publish(&image, &images, request, &client, &on_event),
@@ -194,7 +235,9 @@ pub fn run(
     publish::write_reports(&published, request, &*services.events)?;
     executor.finish()?;
     Ok(Outcome {
-        digest: image.descriptor.digest,
+        digest: image.descriptor.digest.clone(),
+        descriptor: image.descriptor,
+        config_digest: image.config_descriptor.digest,
         layers: image
             .layers
             .into_iter()
@@ -229,20 +272,153 @@ fn outline(
     }
 }
 
-/// What would make the build fail at its end is tried at its beginning.
-fn prepare(
+/// Tells what the checks found; ends the build if the Dockerfile asks for that.
+fn report_checks(report: &Report, events: &dyn Events) -> Result<(), BuildError> {
+    for finding in &report.findings {
+        events.send(Event::Finding(finding.clone()));
+    }
+    if !report.is_error || report.findings.is_empty() {
+        return Ok(());
+    }
+    let mut rules: Vec<&str> = report
+        .findings
+        .iter()
+        .map(|finding| finding.rule.name)
+        .collect();
+    rules.sort_unstable();
+    rules.dedup();
+    Err(BuildError::Checks {
+        rules: rules.join(", "),
+    })
+}
+
+/// What the steps of a build work with.
+struct Parts<'a> {
+    request: &'a Request,
+    plan: &'a Plan,
+    outline: &'a Outline,
+    images: &'a [Image],
+    keys: Option<&'a Keys>,
+    context: &'a Context,
+    executor: &'a dyn Executor,
+    http: &'a Http,
+    client: &'a Client,
+    uploads: &'a Uploads,
+}
+
+impl Parts<'_> {
+    /// Builds what the target needs beyond `hits`; without them, if one of them turns out to be of no use.
+    fn build(&self, hits: Hits, services: &Services) -> Result<StageResult, BuildError> {
+        match self.attempt(&hits, services) {
+            Err(error) if error.is_cache_fault() && !hits.is_empty() => {
+                services.events.send(Event::Warning {
+                    message: format!("{error}: the build begins again without caches"),
+                    span: None,
+                });
+                self.attempt(&Hits::default(), services)
+            }
+            other => other,
+        }
+    }
+
+    fn attempt(&self, hits: &Hits, services: &Services) -> Result<StageResult, BuildError> {
+        let done = match self.keys {
+            Some(keys) => hits.done(self.plan, keys, self.request.layers.single),
+            None => vec![0; self.plan.stages.len()],
+        };
+        let needs = Needs::of(self.plan, done, self.request.layers.single);
+        let is_all_done = !hits.is_empty() && !needs.has_any_work(self.plan);
+        prepare(self, &needs, is_all_done, services)?;
+        let services = services.for_stages()?;
+        let engine = Engine {
+            request: self.request,
+            plan: self.plan,
+            outline: self.outline,
+            images: self.images,
+            needs: &needs,
+            keys: self.keys,
+            hits,
+            is_all_done,
+            keeps_hits: self.request.cache.from != self.request.cache.to,
+            context: self.context,
+            executor: self.executor,
+            services: &services,
+            ignored: ignored(self.request)?,
+            scratch: self.executor.scratch(),
+            http: self.http,
+            client: self.client,
+            uploads: self.uploads,
+            results: Mutex::new((0..self.plan.stages.len()).map(|_| None).collect()),
+            users: Mutex::new(needs.users.clone()),
+            trees: Mutex::new(HashMap::new()),
+            blobs: Mutex::new(HashMap::new()),
+            unpacking: Mutex::default(),
+            downloads: AtomicUsize::new(0),
+            copies: mount::Copies::default(),
+        };
+        let mut result = engine.stages()?;
+        engine.secure(&result)?;
+        result.layers = engine.with_fetched(result.layers);
+        Ok(result)
+    }
+}
+
+impl Services {
+    /// The same, with switches that also turn off when one of the stages fails.
+    fn for_stages(&self) -> Result<Self, BuildError> {
+        let (token, cancel) = (self.token.child_token(), Cancel::new()?);
+        let (waits, turned_off) = (token.clone(), cancel.clone());
+        self.runtime.spawn(async move {
+            waits.cancelled().await;
+            turned_off.cancel();
+        });
+        Ok(Self {
+            cancel,
+            token,
+            ..self.clone()
+        })
+    }
+}
+
+/// Asks the caches for the layers of all steps.
+fn look_ahead(
     request: &Request,
     plan: &Plan,
-    executor: &dyn Executor,
-    client: &Client,
+    keys: &Keys,
+    caches: &[Arc<dyn Cache>],
+    services: &Services,
+) -> Result<Hits, BuildError> {
+    let look = Look {
+        plan,
+        keys,
+        caches,
+        options: &request.cache,
+        services,
+        faults: Faults::default(),
+    };
+    look.run(request.layers.single)
+}
+
+/// What would make the build fail at its end is tried at its beginning.
+fn prepare(
+    parts: &Parts<'_>,
+    needs: &Needs,
+    is_all_done: bool,
     services: &Services,
 ) -> Result<(), BuildError> {
-    let runs = plan
-        .stages
-        .iter()
-        .flat_map(|stage| &stage.steps)
-        .find(|step| matches!(step.kind, plan::StepKind::Run(_)));
-    if let Some(step) = runs {
+    let Parts {
+        request, executor, ..
+    } = parts;
+    let stages = parts.plan.stages.iter().enumerate();
+    let runs: Vec<_> = stages
+        .filter(|(index, _)| needs.stage[*index])
+        .flat_map(|(index, stage)| &stage.steps[needs.done[index]..])
+        .filter_map(|step| match &step.kind {
+            plan::StepKind::Run(run) => Some((step, run)),
+            _ => None,
+        })
+        .collect();
+    if let Some((step, _)) = runs.first() {
         executor.check_run().map_err(|source| BuildError::Start {
             display: step.display.clone(),
             span: step.origin.span,
@@ -262,10 +438,14 @@ fn prepare(
             });
         }
     }
-    if request.outputs.pushes && request.checks_push {
+    for (step, run) in runs {
+        mount::check(step, run, request, *executor)?;
+    }
+    // Where nothing is to be done, the push itself comes as early.
+    if request.outputs.pushes && request.checks_push && !is_all_done {
         block_on(
             services,
-            fetch::check_push(client, &request.outputs.destinations),
+            fetch::check_push(parts.client, &request.outputs.destinations),
         )??;
     }
     Ok(())

@@ -1,12 +1,11 @@
 //! The image to where it goes, and the files that tell of it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::oci::{Descriptor, Digest, ImageConfig};
-use crate::output::{
-    self, Assembly, Format, Image, ImageLayer, OnEvent, Output, Published, Reports,
-};
+use crate::output::{self, Assembly, Image, ImageLayer, OnEvent, Output, Published, Reports};
+use crate::plan::{Plan, StageBase};
 use crate::registry::{BlobPush, Client};
 
 use super::event::{Direction, Event, Events};
@@ -14,14 +13,35 @@ use super::fetch;
 use super::{BuildError, Request};
 
 /// Makes the image out of its configuration and layers.
-pub(super) fn assemble(config: ImageConfig, layers: Vec<ImageLayer>) -> Result<Image, BuildError> {
+pub(super) fn assemble(
+    config: ImageConfig,
+    layers: Vec<ImageLayer>,
+    request: &Request,
+) -> Result<Image, BuildError> {
     let assembly = Assembly {
         config,
         layers,
-        format: Format::Oci,
-        annotations: BTreeMap::new(),
+        format: request.outputs.format,
+        annotations: request.outputs.annotations.clone(),
     };
     Ok(output::assemble(assembly)?)
+}
+
+/// Checks that the layers of the image's base can be in an image of the format that was asked for.
+pub(super) fn check_format(
+    plan: &Plan,
+    images: &[fetch::Image],
+    request: &Request,
+) -> Result<(), BuildError> {
+    let mut stage = plan.stages.last();
+    while let Some(StageBase::Stage(number)) = stage.map(|stage| &stage.base) {
+        stage = plan.stages.get(*number);
+    }
+    if let Some(StageBase::Image(number)) = stage.map(|stage| &stage.base) {
+        let base = &images[*number];
+        assemble(base.resolved.config.clone(), base.layers.clone(), request)?;
+    }
+    Ok(())
 }
 
 /// Sends the image to all outputs; a push that fails is tried again as often as was asked for.
@@ -40,6 +60,7 @@ pub(super) async fn publish(
             Err(output::Error::Push { .. } | output::Error::PartlyPushed { .. })
                 if tried < request.push_retries =>
             {
+                tokio::time::sleep(fetch::wait_before(tried)).await;
                 tried += 1;
             }
             Err(error) => return Err(error.into()),
@@ -71,6 +92,7 @@ fn outputs(request: &Request, bases: &[fetch::Image]) -> Vec<Output> {
         outputs.push(Output::Registry {
             destinations: names,
             mount_from,
+            ignores_immutable: request.outputs.ignores_immutable_tags,
         });
     }
     outputs
@@ -110,7 +132,7 @@ pub(super) fn write_reports(
 }
 
 /// The events of `output` as events of the build.
-pub(super) fn on_event(events: &Arc<dyn Events>) -> OnEvent {
+pub fn on_event(events: &Arc<dyn Events>) -> OnEvent {
     let events = Arc::clone(events);
     // Bytes sent and the size, by blob and repository.
     let known: Mutex<HashMap<(Digest, String), (u64, u64)>> = Mutex::default();
@@ -156,6 +178,14 @@ pub(super) fn on_event(events: &Arc<dyn Events>) -> OnEvent {
                     repository: target,
                     digest,
                     bytes,
+                });
+            }
+            output::Event::TagKept { reference, digest } => {
+                events.send(Event::Warning {
+                    message: format!(
+                        "the tag {reference} must not change and stays at {digest}; the image was pushed without it"
+                    ),
+                    span: None,
                 });
             }
             output::Event::Tagged { reference, digest } => {

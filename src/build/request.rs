@@ -1,5 +1,6 @@
 //! What a build is asked to do: every decision made, nothing left to look up in the environment.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -7,7 +8,11 @@ use crate::auth::Keychain;
 use crate::context::Source;
 use crate::http::HttpConfig;
 use crate::oci::{Compression, Platform, Reference};
+use crate::output::Format;
+use crate::plan::RunNetwork;
 use crate::registry::RegistryOptions;
+use crate::sandbox::{Agent, Content};
+use crate::store::Stores;
 
 /// What a build is asked to do.
 #[derive(Debug)]
@@ -38,10 +43,14 @@ pub struct Request {
     pub registry: RegistryOptions,
     /// How anything is reached over HTTP.
     pub http: HttpConfig,
+    /// How object stores are reached.
+    pub stores: Stores,
     /// Who we are to registries.
     pub keychain: Arc<dyn Keychain>,
     /// How often the download of a base image is tried again as a whole.
     pub download_retries: u32,
+    /// How often the download of a base image's layer is tried again as a whole.
+    pub extract_retries: u32,
     /// How often a push is tried again as a whole.
     pub push_retries: u32,
     /// Whether destinations are asked before the build if they accept a push.
@@ -52,8 +61,18 @@ pub struct Request {
     pub hosts: Option<String>,
     /// What RUN steps see as `/etc/resolv.conf`, where it can be given.
     pub resolv_conf: Option<String>,
+    /// Secrets by their ids.
+    pub secrets: BTreeMap<String, Content>,
+    /// SSH agents by their ids.
+    pub agents: BTreeMap<String, Agent>,
+    /// The network of RUN steps that name none.
+    pub network: RunNetwork,
+    /// Whether a RUN may ask for all that the builder may.
+    pub allows_insecure: bool,
     /// The time that the image carries, in seconds since 1970.
     pub created: i64,
+    /// What is remembered between builds.
+    pub cache: CacheOptions,
     /// How many threads compress and scan.
     pub threads: usize,
 }
@@ -65,6 +84,12 @@ pub struct Outputs {
     pub destinations: Vec<Reference>,
     /// Whether it is pushed at all; the names are used for files even if it is not.
     pub pushes: bool,
+    /// Whether a tag that must not change may stay as it is.
+    pub ignores_immutable_tags: bool,
+    /// The family of media types.
+    pub format: Format,
+    /// Annotations of the manifest.
+    pub annotations: BTreeMap<String, String>,
     /// A tar for `docker load`.
     pub tar_path: Option<PathBuf>,
     /// An OCI image layout.
@@ -77,6 +102,13 @@ pub struct Outputs {
     pub image_name_tag_with_digest_file: Option<PathBuf>,
     /// A file with digests, names and descriptor as JSON.
     pub metadata_file: Option<PathBuf>,
+}
+
+impl Outputs {
+    /// The names that are pushed.
+    pub(super) fn pushed_to(&self) -> &[Reference] {
+        if self.pushes { &self.destinations } else { &[] }
+    }
 }
 
 /// How new layers are made.
@@ -97,4 +129,39 @@ pub struct SnapshotOptions {
     pub by_time_only: bool,
     /// Paths that never get into a layer, absolute in the image.
     pub ignored: Vec<String>,
+}
+
+/// What is remembered between builds.
+#[derive(Clone, Debug, Default)]
+pub struct CacheOptions {
+    /// Where layers are looked up, in this order.
+    pub from: Vec<CachePlace>,
+    /// Where layers are kept.
+    pub to: Vec<CachePlace>,
+    /// For how long a layer is used, in seconds; forever if absent.
+    pub ttl_secs: Option<i64>,
+    /// The time of this build, in seconds since 1970.
+    pub now: i64,
+    /// Whether the image's time was asked for. If not, what comes out of a cache keeps the time when it was made.
+    pub is_created_explicit: bool,
+    /// Whether layers of RUN and WORKDIR are looked up and kept.
+    pub runs: bool,
+    /// Whether layers of COPY and ADD are looked up and kept.
+    pub copies: bool,
+}
+
+/// A place that keeps layers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CachePlace {
+    /// A repository of a registry; a tag stands before those of the entries.
+    Registry(Reference),
+    /// A directory of this machine.
+    Directory(PathBuf),
+}
+
+impl CacheOptions {
+    /// Whether anything is remembered.
+    pub(super) fn is_on(&self) -> bool {
+        !self.from.is_empty() || !self.to.is_empty()
+    }
 }

@@ -2,24 +2,25 @@
 
 use std::io::{self, Write};
 
-use crate::plan::{RunStep, Step};
+use crate::plan::{RunSecurity, RunStep, Step};
 use crate::rootfs::{Owner, RelPath, Rootfs};
-use crate::sandbox::{Network, RunOutput, RunSpec, RunStatus, Workspace};
+use crate::sandbox::{RunOutput, RunSpec, RunStatus, Workspace};
 
+use super::engine::Engine;
 use super::event::{Event, Events, Stream};
-use super::{BuildError, Request, Services, user};
+use super::{BuildError, mount, user};
 
 /// The host name that a RUN sees, as in BuildKit.
 const HOSTNAME: &str = "buildkitsandbox";
 
 /// Runs the command of a step and says when it is over and none of its processes is left.
 pub(super) fn run(
-    step: &Step,
-    run: &RunStep,
+    (stage, step, run): (&str, &Step, &RunStep),
     workspace: &mut dyn Workspace,
-    request: &Request,
-    services: &Services,
+    engine: &Engine<'_>,
 ) -> Result<(), BuildError> {
+    let (request, services) = (engine.request, engine.services);
+    let given = mount::give(engine, step, run)?;
     let span = step.origin.span;
     let identity = {
         let rootfs = Rootfs::open(workspace.root())?;
@@ -31,6 +32,10 @@ pub(super) fn run(
             .home
             .unwrap_or_else(|| if identity.uid == 0 { "/root" } else { "/" }.to_owned());
         env.push(("HOME".to_owned(), home));
+    }
+    for (name, value) in &given.env {
+        env.retain(|(known, _)| known != name);
+        env.push((name.clone(), value.clone()));
     }
     let placed = place_program(run, workspace)?;
     let mut argv = run.argv.clone();
@@ -49,7 +54,9 @@ pub(super) fn run(
         hostname: HOSTNAME.to_owned(),
         hosts: request.hosts.clone(),
         resolv_conf: request.resolv_conf.clone(),
-        network: Network::Host,
+        network: mount::network(run),
+        insecure: run.security == RunSecurity::Insecure,
+        mounts: given.mounts.clone(),
     };
     let start = |source| BuildError::Start {
         display: step.display.clone(),
@@ -57,10 +64,12 @@ pub(super) fn run(
         source: Box::new(source),
     };
     let mut stdout = Output {
+        stage,
         stream: Stream::Stdout,
         events: &*services.events,
     };
     let mut stderr = Output {
+        stage,
         stream: Stream::Stderr,
         events: &*services.events,
     };
@@ -160,6 +169,7 @@ impl Placed {
 
 /// Hands a command's output on as events.
 struct Output<'a> {
+    stage: &'a str,
     stream: Stream,
     events: &'a dyn Events,
 }
@@ -167,6 +177,7 @@ struct Output<'a> {
 impl Write for Output<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.events.send(Event::StepOutput {
+            stage: self.stage.to_owned(),
             stream: self.stream,
             bytes: bytes.to_vec(),
         });

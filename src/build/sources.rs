@@ -54,6 +54,15 @@ pub(super) fn find(
     }
 }
 
+/// Finds the one thing that a path names, in which no character stands for others.
+pub(super) fn find_one(
+    source: &SourceTree<'_>,
+    spec: &Spanned<String>,
+) -> Result<Found, CopyError> {
+    let path = RelPath::parse_chrooted(spec.value.as_bytes()).map_err(rootfs::Error::from)?;
+    look_up(source, &path)?.ok_or_else(|| missing(source, spec, &path))
+}
+
 /// Follows a path to what it names, unless that is hidden or not there.
 fn look_up(source: &SourceTree<'_>, path: &RelPath) -> Result<Option<Found>, CopyError> {
     let resolved = source.rootfs.resolve(path, Leaf::Follow)?;
@@ -127,6 +136,22 @@ fn expand(
         }
     }
     Ok(())
+}
+
+/// Says that what a `--parents` names is not there.
+pub(super) fn missing_below(
+    source: &SourceTree<'_>,
+    root: &Spanned<String>,
+    pattern: &str,
+) -> CopyError {
+    let joined = match root.value.as_str() {
+        "." => pattern.to_owned(),
+        root => format!("{root}/{pattern}"),
+    };
+    match RelPath::parse_chrooted(joined.as_bytes()) {
+        Ok(path) => missing(source, &Spanned::new(joined, root.span), &path),
+        Err(error) => rootfs::Error::from(error).into(),
+    }
 }
 
 /// Says why a source is not there, as helpfully as can be.

@@ -1,27 +1,31 @@
-//! One stage: its base into a tree, then step by step, each step's changes into a layer.
+//! One stage: its base into a tree, then step by step, each step's changes into a layer. Steps at its beginning whose layers a
+//! cache has are not carried out.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use crate::cache::Record;
 use crate::layer;
-use crate::oci::{Descriptor, Digest, History, ImageConfig};
-use crate::output::{ImageLayer, LayerSource};
-use crate::plan::{CopyStep, HISTORY_COMMENT, StageBase, StagePlan, Step, StepKind, WorkdirStep};
+use crate::oci::{Digest, History, ImageConfig};
+use crate::output::ImageLayer;
+use crate::plan::{CopyStep, StageBase, StagePlan, Step, StepKind, WorkdirStep};
 use crate::rootfs::{Owner, Protected, RelPath, Rootfs, Timestamp};
 use crate::sandbox::{ChangeSource, FinishedStage, Ownership, StepKind as SandboxStep, Workspace};
-use crate::snapshot::{Change, ChangeKind, Changes, Contents, Index, ScanOptions};
+use crate::snapshot::{ChangeKind, Changes, Contents, Index, ScanOptions};
 
 use super::copy::copy;
 use super::destination::{Destination, make_parents};
 use super::engine::Engine;
 use super::event::{Event, StepResult};
-use super::layers::{PackJob, Packed, Packing};
+use super::layers::{PackJob, Packing};
+use super::link::{Linked, link};
+use super::need::changes_files;
 use super::sources::SourceTree;
 use super::tree::{mounted, open, protected};
-use super::{BuildError, CopyError, CopyFailure, add, run, timed, user};
+use super::{BuildError, CopyError, CopyFailure, DownloadError, run, timed, user};
 
 /// What became of a stage.
 #[derive(Debug)]
@@ -34,6 +38,8 @@ pub(super) struct StageResult {
     pub(super) tree: Option<FinishedStage>,
     /// Owners that the tree cannot hold.
     pub(super) owners: Arc<layer::Ownership>,
+    /// What the layers above the image are remembered as; `None` where one of them cannot be.
+    records: Option<Vec<Record>>,
 }
 
 /// What a stage that continues another takes over from it.
@@ -42,6 +48,14 @@ pub(super) struct Parent {
     config: ImageConfig,
     layers: Vec<ImageLayer>,
     pub(super) owners: Arc<layer::Ownership>,
+    records: Option<Vec<Record>>,
+}
+
+impl Parent {
+    /// What the stage's tree consists of.
+    pub(super) fn diff_ids(&self) -> Vec<Digest> {
+        self.config.rootfs.diff_ids.clone()
+    }
 }
 
 impl StageResult {
@@ -51,96 +65,149 @@ impl StageResult {
             config: self.config.clone(),
             layers: self.layers.clone(),
             owners: Arc::clone(&self.owners),
+            records: self.records.clone(),
         }
     }
 }
 
 /// A stage while it is built.
-struct Building<'e> {
-    engine: &'e Engine<'e>,
-    stage: &'e StagePlan,
-    config: ImageConfig,
-    layers: Vec<ImageLayer>,
-    history: Vec<History>,
+pub(super) struct Building<'e> {
+    pub(super) engine: &'e Engine<'e>,
+    pub(super) stage: &'e StagePlan,
+    /// Its place in the plan.
+    pub(super) index: usize,
+    pub(super) config: ImageConfig,
+    pub(super) layers: Vec<ImageLayer>,
+    /// The entries of its own steps; what is not dated yet gets the time of its neighbour.
+    pub(super) history: Vec<History>,
     /// The last walk of the tree, where changes are found by walks.
-    index: Option<Index>,
+    scanned: Option<Index>,
     /// Whether changes are found by walks, and those of a copy by what it wrote.
     is_scanned: bool,
     /// Whether nothing was changed since that walk.
-    is_index_current: bool,
+    is_scan_current: bool,
     /// The layer that is packed in the background, and the number of its step.
-    packing: Option<Packing>,
-    owners: Arc<layer::Ownership>,
+    pub(super) packing: Option<Packing>,
+    pub(super) owners: Arc<layer::Ownership>,
     /// What the steps so far wrote, where one layer is made at the end.
-    deferred: BTreeMap<RelPath, ChangeKind>,
+    pub(super) deferred: BTreeMap<RelPath, ChangeKind>,
+    /// When the one layer was made, in a stage that has only one.
+    pub(super) single: Option<String>,
+    /// What the layers above the image are remembered as, as long as all of them can be.
+    pub(super) records: Option<Vec<Record>>,
 }
 
 /// Builds a stage whose needs are built already.
 pub(super) fn build(engine: &Engine<'_>, index: usize) -> Result<StageResult, BuildError> {
     let stage = &engine.plan.stages[index];
-    let (layers, config, owners) = match stage.base {
-        StageBase::Scratch => (Vec::new(), stage.config.clone(), Arc::default()),
-        StageBase::Image(image) => (
-            engine.images[image].layers.clone(),
-            stage.config.clone(),
-            Arc::default(),
-        ),
+    let mut config = stage.config.clone();
+    let mut records = engine.keys.map(|_| Vec::new());
+    // As in BuildKit, settings on an image that gets no layer are as old as the image.
+    let last = config
+        .history
+        .last()
+        .and_then(|entry| entry.created.clone());
+    let mut before = last.or_else(|| config.created.clone());
+    let layers = match stage.base {
+        StageBase::Scratch => {
+            before = None;
+            Vec::new()
+        }
+        StageBase::Image(image) => engine.images[image].layers.clone(),
         StageBase::Stage(parent) => {
             let parent = engine.result(parent);
-            let mut config = stage.config.clone();
             config.rootfs = parent.config.rootfs;
             config.history = parent.config.history;
-            (parent.layers, config, parent.owners)
+            records = parent.records;
+            before = parent.config.created;
+            parent.layers
         }
     };
     let mut building = Building {
         engine,
         stage,
+        index,
         config,
         layers,
         history: Vec::new(),
-        index: None,
-        is_index_current: false,
+        scanned: None,
+        is_scan_current: false,
         is_scanned: false,
         packing: None,
-        owners,
+        owners: Arc::default(),
         deferred: BTreeMap::new(),
+        single: None,
+        records,
     };
-    let mut workspace = if engine.needs.tree[index] {
-        Some(open(engine, index)?)
-    } else {
-        None
-    };
-    if let (StageBase::Image(image), Some(_)) = (stage.base, &workspace) {
-        building.owners = engine.owners_of_image(image);
+    let done = engine.needs.done[index];
+    for number in 0..done {
+        if changes_files(&stage.steps[number].kind) {
+            building.replay(number);
+        } else {
+            building.step(number, None)?;
+        }
     }
-    for number in 0..stage.steps.len() {
+    let mut workspace = None;
+    if engine.needs.tree[index] {
+        let (opened, owners) = open(engine, index, &building.layers)?;
+        building.owners = owners;
+        workspace = Some(opened);
+    }
+    for number in done..stage.steps.len() {
         engine.check_cancelled()?;
-        building.step(number, workspace.as_mut())?;
+        if let Err(error) = building.step(number, workspace.as_mut()) {
+            // What was made before is worth keeping; why the build fails is known already.
+            if engine.uploads.keeps() {
+                let _ = building.join_packing();
+            }
+            return Err(error);
+        }
     }
     if let Some(workspace) = &workspace {
         building.end_single(workspace.as_ref())?;
     }
     building.join_packing()?;
+    building.end_history();
+    let is_used = !engine.needs.users[index].is_empty();
     let tree = match workspace {
-        Some(workspace) if engine.needs.is_used_after(index, index) => Some(workspace.finish()?),
+        Some(workspace) if is_used => Some(workspace.finish()?),
         Some(_) | None => None,
     };
+    if engine.request.cache.is_created_explicit {
+        before = None;
+    }
+    let created = date(&mut building.history, before, &engine.created_text());
     let Building {
         mut config,
         layers,
         history,
         owners,
+        records,
         ..
     } = building;
     config.history.extend(history);
-    config.created = Some(engine.created_text());
+    config.created = Some(created);
     Ok(StageResult {
         config,
         layers,
         tree,
         owners,
+        records,
     })
+}
+
+/// Dates what has no time of its own: as the entry before it, else as the one after it, else `before`, else `now`. Gives the
+/// time of the last. So a build that finds everything in a cache makes the image that was made before, and not another one.
+fn date(history: &mut [History], before: Option<String>, now: &str) -> String {
+    let first = history.iter().find_map(|entry| entry.created.clone());
+    let mut time = first.or(before).unwrap_or_else(|| now.to_owned());
+    for entry in history {
+        match &entry.created {
+            Some(created) => time.clone_from(created),
+            None => entry.created = Some(time.clone()),
+        }
+    }
+    time
 }
 
 impl Building<'_> {
@@ -167,16 +234,15 @@ impl Building<'_> {
                 self.engine.request.layers.single
             }
         };
-        self.history.push(History {
-            created: Some(self.engine.created_text()),
-            created_by: Some(step.created_by.clone()),
-            author: None,
-            comment: Some(HISTORY_COMMENT.to_owned()),
-            empty_layer: is_empty_layer,
-        });
+        // A setting is as old as what it is set on.
+        let created = (!is_empty_layer).then(|| self.engine.created_text());
+        self.add_history(step.created_by.clone(), created, is_empty_layer);
         match &step.kind {
             StepKind::Metadata | StepKind::Silent => {
                 self.finished(number, StepResult::Metadata, started.elapsed());
+            }
+            StepKind::Copy(copy) if copy.link => {
+                self.linked(number, copy, workspace, started)?;
             }
             StepKind::Workdir(_) | StepKind::Run(_) | StepKind::Copy(_) => {
                 let workspace = workspace.ok_or(crate::sandbox::SandboxError::OutOfOrder {
@@ -184,6 +250,59 @@ impl Building<'_> {
                 })?;
                 self.change(number, workspace.as_mut(), started)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Carries out a copy that makes a layer without looking at the tree. The tree, if there is one, gets that layer.
+    fn linked(
+        &mut self,
+        number: usize,
+        copy: &CopyStep,
+        workspace: Option<&mut Box<dyn Workspace>>,
+        started: Instant,
+    ) -> Result<(), BuildError> {
+        let step = &self.stage.steps[number];
+        let name = format!("layer-{}-{number}", self.stage.number);
+        let directory = self.engine.scratch.join(format!("{name}-files"));
+        let Linked {
+            rootfs,
+            changes,
+            owners,
+            warnings,
+        } = link(self.engine, copy, &directory).map_err(|failed| copy_error(step, failed))?;
+        self.warn(warnings);
+        self.engine.check_cancelled()?;
+        self.join_packing()?;
+        let paths = changes.clone();
+        let job = PackJob {
+            display: step.display.clone(),
+            changes,
+            rootfs,
+            owners: Arc::new(owners),
+            held: None,
+        };
+        let token = self.engine.services.token.clone();
+        let packed = self.engine.packer(token).pack(job, &name)?;
+        if let Some(workspace) = workspace {
+            workspace.begin_step(SandboxStep::Files)?;
+            let applied = self.engine.apply_blob(&packed, workspace.as_ref())?;
+            workspace.seal_step()?;
+            self.is_scan_current = false;
+            self.record(applied.recorded);
+        }
+        // The layer is made of it.
+        drop(std::fs::remove_dir_all(&directory));
+        if self.engine.request.layers.single {
+            for change in &paths {
+                self.deferred
+                    .entry(change.path.clone())
+                    .or_insert(change.kind);
+            }
+            self.finished(number, StepResult::Deferred, started.elapsed());
+        } else {
+            let spent = started.elapsed().saturating_sub(packed.took);
+            self.add_layer(number, spent, packed);
         }
         Ok(())
     }
@@ -237,11 +356,11 @@ impl Building<'_> {
                         changes =
                             timed::only_newer(&changes, &rootfs, |path| Ok(before.modified(path)))?;
                     }
-                    self.index = Some(after);
-                    self.is_index_current = true;
+                    self.scanned = Some(after);
+                    self.is_scan_current = true;
                     changes
                 } else {
-                    self.is_index_current = false;
+                    self.is_scan_current = false;
                     Changes::from_paths(&rootfs, &protected, touched)
                         .map_err(|e| snapshot_error(step, e))?
                 };
@@ -277,8 +396,8 @@ impl Building<'_> {
         protected: &Protected,
         step: &Step,
     ) -> Result<Index, BuildError> {
-        match self.index.take() {
-            Some(index) if self.is_index_current => Ok(index),
+        match self.scanned.take() {
+            Some(index) if self.is_scan_current => Ok(index),
             older => self.scan(&Rootfs::open(root)?, protected, older.as_ref(), step),
         }
     }
@@ -307,30 +426,20 @@ impl Building<'_> {
         workspace: &mut dyn Workspace,
         protected: &Protected,
     ) -> Result<Vec<RelPath>, BuildError> {
-        let failure = |source: CopyError| {
-            BuildError::Copy(CopyFailure {
-                display: step.display.clone(),
-                span: step.origin.span,
-                source: Box::new(source),
-            })
-        };
         match &step.kind {
             StepKind::Run(command) => {
-                let engine = self.engine;
-                run::run(step, command, workspace, engine.request, engine.services)?;
+                run::run((&self.stage.name, step, command), workspace, self.engine)?;
                 Ok(Vec::new())
             }
             StepKind::Copy(copy) => {
                 let rootfs = Rootfs::open(workspace.root())?;
                 self.copy(copy, &rootfs, protected)
-                    .map_err(|error| match error {
-                        Failed::Copy(error) => failure(error),
-                        Failed::Build(error) => error,
-                    })
+                    .map_err(|failed| copy_error(step, failed))
             }
             StepKind::Workdir(workdir) => {
                 let rootfs = Rootfs::open(workspace.root())?;
-                self.workdir(workdir, &rootfs, protected).map_err(failure)
+                self.workdir(workdir, &rootfs, protected)
+                    .map_err(|error| copy_error(step, error.into()))
             }
             StepKind::Metadata | StepKind::Silent => Ok(Vec::new()),
         }
@@ -348,9 +457,9 @@ impl Building<'_> {
         };
         let destination = self.destination(rootfs, protected, owner);
         let engine = self.engine;
+        let downloads = engine.download(step)?;
         let copied = engine.with_source(step.from, |source: &SourceTree<'_>| {
-            let mut unpack = add::unpacker(step, source, &destination);
-            copy(step, source, &destination, &mut unpack).map_err(Failed::Copy)
+            copy(step, source, &downloads, &destination).map_err(Failed::Copy)
         })?;
         destination.date_parents(&copied.touched)?;
         self.record(copied.owners);
@@ -368,9 +477,15 @@ impl Building<'_> {
         let path =
             RelPath::parse_chrooted(step.path.as_bytes()).map_err(crate::rootfs::Error::from)?;
         let identity = user::identity(rootfs, &step.user)?;
+        // As in --chown, a number alone is the group's number, too; a RUN has group 0 then.
+        let is_number = !step.user.is_empty() && step.user.bytes().all(|b| b.is_ascii_digit());
         let owner = Owner {
             uid: identity.uid,
-            gid: identity.gid,
+            gid: if is_number {
+                identity.uid
+            } else {
+                identity.gid
+            },
         };
         let destination = self.destination(rootfs, protected, Some(owner));
         if protected.covers(&path) {
@@ -411,152 +526,6 @@ impl Building<'_> {
             sets_owner: self.engine.executor.ownership() == Ownership::Real,
         }
     }
-
-    /// Makes a layer: in the background where the changes stay as they are, else at once.
-    fn pack(&mut self, number: usize, started: Instant, job: PackJob) -> Result<(), BuildError> {
-        let spent = started.elapsed();
-        self.join_packing()?;
-        let token = self.engine.services.token.child_token();
-        let packer = self.engine.packer(token.clone());
-        let name = format!("layer-{}-{number}", self.stage.number);
-        if job.held.is_some() {
-            let work = std::thread::Builder::new()
-                .name("pack".to_owned())
-                .spawn(move || packer.pack(job, &name))
-                .map_err(|source| BuildError::State {
-                    action: "start a thread for",
-                    path: "a layer".into(),
-                    source,
-                })?;
-            self.packing = Some(Packing {
-                number,
-                spent,
-                work: Some(work),
-                token,
-            });
-            return Ok(());
-        }
-        let packed = packer.pack(job, &name)?;
-        self.add_layer(number, spent, packed);
-        Ok(())
-    }
-
-    /// Waits for the layer in the background.
-    fn join_packing(&mut self) -> Result<(), BuildError> {
-        if let Some(mut packing) = self.packing.take()
-            && let Some(work) = packing.work.take()
-        {
-            match work.join() {
-                Ok(packed) => self.add_layer(packing.number, packing.spent, packed?),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        Ok(())
-    }
-
-    /// Adds a layer; the step took `spent` apart from packing.
-    fn add_layer(&mut self, number: usize, spent: Duration, packed: Packed) {
-        let Packed {
-            descriptor,
-            diff_id,
-            path,
-            entries,
-            warnings,
-            took,
-        } = packed;
-        self.warn(warnings);
-        let result = StepResult::Layer {
-            digest: descriptor.digest.clone(),
-            size: descriptor.size,
-            entries,
-        };
-        self.append(image_layer(descriptor, diff_id, path));
-        self.finished(number, result, spent + took);
-    }
-
-    /// Makes the one layer of a stage that has only one.
-    fn end_single(&mut self, workspace: &dyn Workspace) -> Result<(), BuildError> {
-        if !self.engine.request.layers.single || self.deferred.is_empty() {
-            return Ok(());
-        }
-        let protected = protected(self.engine, workspace)?;
-        let rootfs = Rootfs::open(workspace.root())?;
-        let display = format!("stage {}", self.stage.name);
-        let mut changes = Vec::new();
-        for (path, first) in std::mem::take(&mut self.deferred) {
-            if protected.covers(&path) {
-                continue;
-            }
-            let kind = match (rootfs.lstat(&path)?, first) {
-                (
-                    Some(_),
-                    kind @ (ChangeKind::Added | ChangeKind::Modified | ChangeKind::Parent),
-                ) => kind,
-                (Some(_), ChangeKind::Deleted) => ChangeKind::Modified,
-                // It came and went within the stage.
-                (None, ChangeKind::Added) => continue,
-                (None, ChangeKind::Modified | ChangeKind::Deleted | ChangeKind::Parent) => {
-                    ChangeKind::Deleted
-                }
-            };
-            changes.push(Change { path, kind });
-        }
-        let changes = Changes::new(changes);
-        let job = PackJob {
-            display: display.clone(),
-            changes,
-            rootfs,
-            owners: Arc::clone(&self.owners),
-            held: None,
-        };
-        let packed = self
-            .engine
-            .packer(self.engine.services.token.clone())
-            .pack(job, &format!("layer-{}", self.stage.number))?;
-        self.history.push(History {
-            created: Some(self.engine.created_text()),
-            created_by: Some(format!("{display} # single layer")),
-            author: None,
-            comment: Some(HISTORY_COMMENT.to_owned()),
-            empty_layer: false,
-        });
-        let Packed {
-            descriptor,
-            diff_id,
-            path,
-            warnings,
-            ..
-        } = packed;
-        self.warn(warnings);
-        self.append(image_layer(descriptor, diff_id, path));
-        Ok(())
-    }
-
-    fn warn(&self, warnings: Vec<String>) {
-        for message in warnings {
-            self.engine.events().send(Event::Warning {
-                message,
-                span: None,
-            });
-        }
-    }
-
-    /// Puts a layer on top, and on its way.
-    fn append(&mut self, layer: ImageLayer) {
-        self.engine.uploads.begin(layer.clone());
-        self.config.rootfs.diff_ids.push(layer.diff_id.clone());
-        self.layers.push(layer);
-    }
-
-    fn finished(&self, number: usize, result: StepResult, took: Duration) {
-        self.engine.events().send(Event::StepFinished {
-            stage: self.stage.name.clone(),
-            number: number + 1,
-            of: self.stage.steps.len(),
-            result,
-            took,
-        });
-    }
 }
 
 /// What can go wrong in a copy: the copy, or getting at its source.
@@ -577,11 +546,20 @@ impl From<BuildError> for Failed {
     }
 }
 
-fn image_layer(descriptor: Descriptor, diff_id: Digest, path: PathBuf) -> ImageLayer {
-    ImageLayer {
-        descriptor,
-        diff_id,
-        source: LayerSource::File(path),
+/// Says where a copy failed.
+fn copy_error(step: &Step, failed: Failed) -> BuildError {
+    match failed {
+        Failed::Copy(CopyError::Download { source, .. })
+            if matches!(*source, DownloadError::Cancelled) =>
+        {
+            BuildError::Cancelled
+        }
+        Failed::Copy(source) => BuildError::Copy(CopyFailure {
+            display: step.display.clone(),
+            span: step.origin.span,
+            source: Box::new(source),
+        }),
+        Failed::Build(error) => error,
     }
 }
 

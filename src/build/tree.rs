@@ -1,58 +1,79 @@
 //! The tree that a stage begins with: nothing, an image's layers, or another stage's tree.
 
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
+use crate::layer::Ownership;
 use crate::oci::Digest;
+use crate::output::ImageLayer;
 use crate::plan::StageBase;
 use crate::rootfs::{Protected, RelPath};
 use crate::sandbox::{LayerSlot, Protection, Workspace};
 
 use super::BuildError;
-use super::engine::Engine;
+use super::ahead::bottom;
+use super::engine::{Engine, Stack};
 use super::event::Event;
 
-/// Opens the tree that a stage begins with.
-pub(super) fn open(engine: &Engine<'_>, index: usize) -> Result<Box<dyn Workspace>, BuildError> {
+/// A new tree and the owners that it cannot hold.
+pub(super) type Opened = (Box<dyn Workspace>, Arc<Ownership>);
+
+/// Opens the tree that a stage begins with; `layers` are all that lie under the first step that is carried out.
+pub(super) fn open(
+    engine: &Engine<'_>,
+    index: usize,
+    layers: &[ImageLayer],
+) -> Result<Opened, BuildError> {
     let stage = &engine.plan.stages[index];
     match stage.base {
-        StageBase::Scratch => Ok(engine.executor.workspace(&stage.name)?),
-        StageBase::Image(image) => open_image(engine, image, &stage.name),
-        StageBase::Stage(parent) => {
-            let is_needed = engine
-                .needs
-                .is_used_after_branching(engine.plan, parent, index);
-            engine.with_tree(parent, |tree| {
+        StageBase::Stage(parent) if engine.needs.branches(engine.plan, index) => {
+            let is_needed = engine.is_needed_beside(parent, index);
+            let workspace = engine.with_tree(parent, |tree| {
                 Ok(engine.executor.branch(&stage.name, tree, is_needed)?)
-            })
+            })?;
+            Ok((workspace, engine.result(parent).owners))
+        }
+        StageBase::Scratch | StageBase::Image(_) | StageBase::Stage(_) => {
+            let image = bottom(engine.plan, index);
+            open_layers(engine, &stage.name, Stack { image, layers })
         }
     }
 }
 
-/// Puts the layers of an image into a new tree.
-pub(super) fn open_image(
+/// Puts layers into a new tree.
+pub(super) fn open_layers(
     engine: &Engine<'_>,
-    image: usize,
     name: &str,
-) -> Result<Box<dyn Workspace>, BuildError> {
+    stack: Stack<'_>,
+) -> Result<Opened, BuildError> {
     let mut workspace = engine.executor.workspace(name)?;
-    let layers = &engine.images[image].layers;
+    let mut owners = Ownership::default();
     let mut chain: Option<Digest> = None;
-    for (number, layer) in layers.iter().enumerate() {
+    for (number, layer) in stack.layers.iter().enumerate() {
         engine.check_cancelled()?;
         let started = Instant::now();
         let chain_id = match &chain {
             None => layer.diff_id.clone(),
             Some(below) => Digest::of(format!("{below} {}", layer.diff_id).as_bytes()),
         };
+        let gate = engine.unpacking(&chain_id);
+        let _held = gate.lock().unwrap_or_else(PoisonError::into_inner);
         let is_reused = match workspace.open_layer(chain_id.as_str())? {
             LayerSlot::Present => true,
             LayerSlot::Missing => {
                 let applied = engine
-                    .blob(image, number)
-                    .and_then(|blob| engine.apply(image, number, &blob, workspace.as_ref()));
-                if let Err(error) = applied {
-                    workspace.abandon_layer()?;
-                    return Err(error);
+                    .blob(stack, number)
+                    .and_then(|blob| engine.apply(stack, number, &blob, workspace.as_ref()));
+                match applied {
+                    Ok(recorded) => {
+                        for (path, owner) in recorded {
+                            owners.set_owner(path, owner);
+                        }
+                    }
+                    Err(error) => {
+                        workspace.abandon_layer()?;
+                        return Err(error);
+                    }
                 }
                 workspace.seal_layer()?;
                 false
@@ -65,7 +86,7 @@ pub(super) fn open_image(
         });
         chain = Some(chain_id);
     }
-    Ok(workspace)
+    Ok((workspace, Arc::new(owners)))
 }
 
 /// What must never get into a layer of this workspace.

@@ -27,11 +27,90 @@ pub(super) const VARIABLES: &[(&str, &str)] = &[
         "LONGSHORE_LOG_FORMAT",
         "how the log is written, as --log-format",
     ),
+    ("LONGSHORE_CI", "the CI system, as --ci"),
+    (
+        "LONGSHORE_CI_REF, LONGSHORE_CI_SHA, LONGSHORE_CI_EVENT, LONGSHORE_CI_BASE_REF, LONGSHORE_CI_DEFAULT_BRANCH, \
+         LONGSHORE_CI_COMMIT_TIME, LONGSHORE_CI_URL, LONGSHORE_CI_TITLE, LONGSHORE_CI_BUILD_URL, LONGSHORE_CI_IMAGE",
+        "what a CI system without variables of its own (Tekton, Argo) knows of the commit and image",
+    ),
+    (
+        "LONGSHORE_REGISTRY_MAP, KANIKO_REGISTRY_MAP",
+        "where to pull the images of a registry from instead, beside --registry-map",
+    ),
+    (
+        "LONGSHORE_REGISTRY_MIRROR, KANIKO_REGISTRY_MIRROR",
+        "mirrors of Docker Hub with commas between them, beside --registry-mirror",
+    ),
+    (
+        "LONGSHORE_REGISTRY_AUTH",
+        "registry credentials, one a line, as --registry-auth",
+    ),
+    (
+        "LONGSHORE_<HOST>_USER, LONGSHORE_<HOST>_PASSWORD, KANIKO_<HOST>_USER, KANIKO_<HOST>_PASSWORD",
+        "the credential of a registry, its host in capitals with _ for . and -",
+    ),
     (
         "DOCKER_AUTH_CONFIG",
-        "registry credentials: the content of a config.json",
+        "registry credentials: the content of a config.json, or its absolute path",
     ),
     ("DOCKER_CONFIG", "the directory of config.json"),
+    (
+        "REGISTRY_AUTH_FILE, XDG_RUNTIME_DIR, XDG_CONFIG_HOME",
+        "podman's auth.json, or where containers/auth.json is",
+    ),
+    (
+        "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE, AWS_CONFIG_FILE, AWS_SHARED_CREDENTIALS_FILE, AWS_REGION, AWS_DEFAULT_REGION, AWS_ROLE_ARN, AWS_WEB_IDENTITY_TOKEN_FILE, AWS_CONTAINER_CREDENTIALS_RELATIVE_URI, AWS_CONTAINER_CREDENTIALS_FULL_URI, AWS_CONTAINER_AUTHORIZATION_TOKEN, AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE, AWS_EC2_METADATA_DISABLED, AWS_EC2_METADATA_SERVICE_ENDPOINT",
+        "who we are to Amazon, with the meaning that its own tools give them",
+    ),
+    (
+        "S3_ENDPOINT, S3_FORCE_PATH_STYLE, AWS_ENDPOINT_URL_S3",
+        "where the buckets of s3:// contexts are, and whether their names stand in the path: true or false",
+    ),
+    (
+        "STORAGE_EMULATOR_HOST, GOOGLE_CLOUD_QUOTA_PROJECT",
+        "where the buckets of gs:// contexts are, which then need no identity; the project that pays for the request",
+    ),
+    (
+        "AZURE_STORAGE_ACCESS_KEY, AZURE_STORAGE_BLOB_ENDPOINT",
+        "the key of the account that holds the context, and where the account is",
+    ),
+    (
+        "AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_STS, AWS_ENDPOINT_URL_ECR, AWS_ENDPOINT_URL_ECR_PUBLIC",
+        "where Amazon's services are",
+    ),
+    (
+        "GOOGLE_APPLICATION_CREDENTIALS, CLOUDSDK_CONFIG, GCE_METADATA_HOST",
+        "who we are to Google",
+    ),
+    (
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_STS, CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS",
+        "where Google's services are",
+    ),
+    (
+        "AZURE_CLIENT_ID, AZURE_TENANT_ID, AZURE_CLIENT_SECRET, AZURE_FEDERATED_TOKEN_FILE, IDENTITY_ENDPOINT, IDENTITY_HEADER",
+        "who we are to Azure",
+    ),
+    (
+        "AZURE_AUTHORITY_HOST, AZURE_POD_IDENTITY_AUTHORITY_HOST",
+        "where Azure's services are",
+    ),
+    (
+        "LONGSHORE_AWS_ROLE, LONGSHORE_GOOGLE_IDENTITY_PROVIDER, LONGSHORE_GOOGLE_SERVICE_ACCOUNT",
+        "who to become with the CI system's identity token, as the flags of these names",
+    ),
+    (
+        "LONGSHORE_IDENTITY_TOKEN_FILE, LONGSHORE_IDENTITY_TOKEN, OCI_ID_TOKEN, CIRCLE_OIDC_TOKEN_V2, BITBUCKET_STEP_OIDC_TOKEN, ACTIONS_ID_TOKEN_REQUEST_URL, ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+        "the identity token of the CI system, or where to ask for it",
+    ),
+    (
+        "CI_REGISTRY, CI_REGISTRY_USER, CI_REGISTRY_PASSWORD, CI_DEPLOY_USER, CI_DEPLOY_PASSWORD, CI_JOB_TOKEN, CI_DEPENDENCY_PROXY_SERVER, CI_DEPENDENCY_PROXY_USER, CI_DEPENDENCY_PROXY_PASSWORD",
+        "the credentials of GitLab's registry and dependency proxy",
+    ),
+    ("GITHUB_TOKEN, GITHUB_ACTOR", "the credential of ghcr.io"),
+    (
+        "HARBOR_HOST, HARBOR_USERNAME, HARBOR_PASSWORD",
+        "the credential of a Harbor registry",
+    ),
     (
         "SSL_CERT_FILE, SSL_CERT_DIR",
         "certificate authorities to trust instead of the system's",
@@ -44,6 +123,7 @@ pub(super) const VARIABLES: &[(&str, &str)] = &[
         "SOURCE_DATE_EPOCH",
         "the time that the image carries, in seconds since 1970",
     ),
+    ("SSH_AUTH_SOCK", "the SSH agent that --ssh ID forwards"),
     ("NO_COLOR", "no colours in the log"),
     (
         "PATH",
@@ -79,9 +159,25 @@ impl Env {
             .filter(|value| !value.is_empty())
     }
 
-    /// The same as text; a value that is not UTF-8 counts as not set.
+    /// The value of a variable that is set, empty or not.
+    pub(super) fn raw(&self, name: &str) -> Option<&OsStr> {
+        self.0.get(OsStr::new(name)).map(OsString::as_os_str)
+    }
+
+    /// A set and non-empty value as text; a value that is not UTF-8 counts as not set.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.os(name).and_then(OsStr::to_str)
+    }
+
+    /// Sets a variable of this value, not of the process.
+    pub(super) fn set(&mut self, name: &str, value: &str) {
+        self.0.insert(name.into(), value.into());
+    }
+
+    /// Forgets variables.
+    pub(super) fn remove(&mut self, names: &[&str]) {
+        self.0
+            .retain(|name, _| !names.iter().any(|removed| name == removed));
     }
 
     /// All variables.

@@ -8,6 +8,11 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use super::cache::{CacheArgs, CacheCommand};
+use super::index::IndexCommand;
+use super::push::PushArgs;
+use super::registries::RegistryArgs;
+
 /// Builds container images from Dockerfiles inside CI jobs: no daemon, no privileges.
 #[derive(Debug, Parser)]
 #[command(
@@ -41,12 +46,81 @@ pub(super) struct Executor {
 pub(super) enum Command {
     /// Build an image from a Dockerfile and push or write it
     Build(Box<BuildArgs>),
+    /// Push an OCI layout or an archive of `docker save`
+    Push(Box<PushArgs>),
+    /// Make an index of images for several platforms
+    #[command(subcommand)]
+    Index(IndexCommand),
+    /// Say what is wrong or doubtful in a Dockerfile, without building it
+    Check(Box<CheckArgs>),
+    /// Say what the parser, the expansion, the ignore rules or the plan make of something, as JSON
+    Debug(DebugArgs),
+    /// Save the user name and password of a registry in config.json
+    Login(LoginArgs),
+    /// Say which source a registry's credential would come from, and why not from the others
+    Auth(AuthArgs),
     /// Say which isolations this machine allows and what stands in the way of the others
     Doctor(DoctorArgs),
     /// Put back what an interrupted in-place build had set aside
     Restore,
+    /// Say which CI system is found, what a build with these flags would do, and where each value comes from
+    Ci(Box<CiCommandArgs>),
+    /// Build what the inputs of the GitHub action say (`INPUT_*` variables)
+    Action,
     /// Print the version
     Version,
+    /// Look after a cache that is a directory
+    #[command(subcommand)]
+    Cache(CacheCommand),
+}
+
+/// The flags of `longshore ci`.
+#[derive(Debug, Args)]
+pub(super) struct CiCommandArgs {
+    /// How to print it
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
+    pub format: CiFormat,
+    /// The flags of a build.
+    #[command(flatten)]
+    pub build: BuildArgs,
+}
+
+/// How `longshore ci` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum CiFormat {
+    /// For people
+    Text,
+    /// One JSON object
+    Json,
+}
+
+/// The flags that have to do with the CI system.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct CiArgs {
+    /// The CI system: auto, none, or a name [default: auto]
+    #[arg(long, value_name = "NAME", help_heading = "CI")]
+    pub ci: Option<String>,
+    /// Push; without a destination, to the image that the CI system names
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL", help_heading = "CI")]
+    pub push: Option<bool>,
+    /// A name without a tag, which --tags make destinations of; may be repeated or hold several lines
+    #[arg(long, value_name = "NAME", help_heading = "CI")]
+    pub images: Vec<String>,
+    /// A tag rule in docker/metadata-action's grammar; may be repeated or hold several lines
+    #[arg(long, value_name = "RULE", help_heading = "CI")]
+    pub tags: Vec<String>,
+    /// What holds for all tags: latest=auto|true|false, prefix=, suffix=
+    #[arg(long, value_name = "FLAVOR", help_heading = "CI")]
+    pub flavor: Vec<String>,
+    /// Label the image with commit, source and version [default: where --push, --images or --tags make its name]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL", help_heading = "CI")]
+    pub ci_labels: Option<bool>,
+    /// Write what was made: github, dotenv, properties, json or tekton; may be repeated
+    #[arg(long, value_name = "FORMAT=PATH", help_heading = "CI")]
+    pub ci_output: Vec<String>,
+    /// Push from a fork's change request, too
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "CI")]
+    pub push_from_forks: bool,
 }
 
 /// How RUN steps are kept apart from the machine.
@@ -105,6 +179,17 @@ pub(super) enum SnapshotModeFlag {
     Time,
 }
 
+/// The network of RUN steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum NetworkFlag {
+    /// The builder's own
+    Default,
+    /// A loopback interface only
+    None,
+    /// The builder's own
+    Host,
+}
+
 /// The compression of new layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum CompressionFlag {
@@ -112,6 +197,15 @@ pub(super) enum CompressionFlag {
     Gzip,
     /// Zstandard (RFC 8878)
     Zstd,
+}
+
+/// The family of media types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum FormatFlag {
+    /// The OCI image specification
+    Oci,
+    /// Docker's image manifest, version 2, schema 2
+    Docker,
 }
 
 /// The flags of `longshore build`.
@@ -131,15 +225,28 @@ pub(super) struct BuildArgs {
         help_heading = "Input"
     )]
     pub dockerfile: PathBuf,
-    /// The build context: a directory, `dir://DIR`, `tar://FILE` or `tar://stdin` [default: .; as executor: /workspace]
+    /// The build context: a directory, `dir://DIR`, `tar://FILE`, `tar://stdin`, or an archive in a bucket: `s3://BUCKET/KEY`, `gs://BUCKET/OBJECT`, `https://ACCOUNT.blob.core.windows.net/CONTAINER/BLOB` [default: .; as executor: /workspace]
     #[arg(short = 'c', long, value_name = "URL", help_heading = "Input")]
     pub context: Option<String>,
+    /// A bucket whose `context.tar.gz` is the context; of Google's, unless it has a scheme
+    #[arg(
+        short = 'b',
+        long,
+        value_name = "BUCKET",
+        conflicts_with_all = ["context", "context_directory"],
+        hide = true,
+        help_heading = "Input"
+    )]
+    pub bucket: Option<String>,
     /// The directory of the context to use as its root
     #[arg(long, value_name = "PATH", help_heading = "Input")]
     pub context_sub_path: Option<PathBuf>,
     /// A build argument; NAME alone takes its value from the environment
     #[arg(long, value_name = "NAME[=VALUE]", help_heading = "Input")]
     pub build_arg: Vec<String>,
+    /// Several build arguments, up to a `;` of its own: for CI systems that spell lists out
+    #[arg(long = "build-args", value_name = "NAME[=VALUE]", num_args = 0.., value_terminator = ";", allow_hyphen_values = true, help_heading = "Input")]
+    pub listed_build_arg: Vec<String>,
     /// The stage to build [default: the last]
     #[arg(long, value_name = "STAGE", help_heading = "Input")]
     pub target: Option<String>,
@@ -194,6 +301,12 @@ pub(super) struct BuildArgs {
     /// A label of the image; may be repeated
     #[arg(long, value_name = "NAME=VALUE", help_heading = "Output")]
     pub label: Vec<String>,
+    /// An annotation of the image's manifest; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", help_heading = "Output")]
+    pub annotation: Vec<String>,
+    /// The family of media types [default: oci]
+    #[arg(long, value_enum, value_name = "KIND", help_heading = "Output")]
+    pub image_format: Option<FormatFlag>,
     /// The compression of new layers [default: gzip]
     #[arg(long, value_enum, value_name = "KIND", help_heading = "Output")]
     pub compression: Option<CompressionFlag>,
@@ -209,27 +322,9 @@ pub(super) struct BuildArgs {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Output")]
     pub single_snapshot: bool,
 
-    /// Push over plain HTTP
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
-    pub insecure: bool,
-    /// Pull over plain HTTP
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
-    pub insecure_pull: bool,
-    /// A registry to speak plain HTTP with; may be repeated
-    #[arg(long, value_name = "HOST", help_heading = "Registries")]
-    pub insecure_registry: Vec<String>,
-    /// Do not verify certificates when pushing or pulling
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
-    pub skip_tls_verify: bool,
-    /// Do not verify certificates when pulling
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
-    pub skip_tls_verify_pull: bool,
-    /// A registry whose certificate is not verified; may be repeated
-    #[arg(long, value_name = "HOST", help_heading = "Registries")]
-    pub skip_tls_verify_registry: Vec<String>,
-    /// A certificate authority (PEM) to trust for one registry; may be repeated
-    #[arg(long, value_name = "HOST=FILE", help_heading = "Registries")]
-    pub registry_certificate: Vec<String>,
+    /// How registries are reached.
+    #[command(flatten)]
+    pub registries: RegistryArgs,
     /// How often a failed push is tried again as a whole [each request has its own retries]
     #[arg(
         long,
@@ -246,9 +341,41 @@ pub(super) struct BuildArgs {
         help_heading = "Registries"
     )]
     pub image_download_retry: u32,
+    /// How often a failed download of a base image's layer is tried again as a whole, where that is more
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        help_heading = "Registries"
+    )]
+    pub image_fs_extract_retry: u32,
+    /// Succeed if a tag exists that must not change; it stays as it is
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
+    pub push_ignore_immutable_tag_errors: bool,
     /// Do not check before the build whether the destinations accept a push
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
     pub skip_push_permission_check: bool,
+
+    /// A secret for RUN --mount=type=secret: id=ID,src=FILE or id=ID,env=VARIABLE; may be repeated
+    #[arg(long, value_name = "SPEC", help_heading = "RUN steps")]
+    pub secret: Vec<String>,
+    /// An SSH agent for RUN --mount=type=ssh: default, ID or ID=SOCKET; may be repeated
+    #[arg(long, value_name = "ID[=SOCKET]", help_heading = "RUN steps")]
+    pub ssh: Vec<String>,
+    /// Allow RUN --security=insecure (security.insecure); network.host is always allowed
+    #[arg(long, value_name = "NAME", help_heading = "RUN steps")]
+    pub allow: Vec<String>,
+    /// The network of RUN steps that name none
+    #[arg(long, value_enum, value_name = "NETWORK", help_heading = "RUN steps")]
+    pub network: Option<NetworkFlag>,
+
+    /// Where credentials come from.
+    #[command(flatten)]
+    pub credentials: CredentialArgs,
+
+    /// The flags of the cache.
+    #[command(flatten)]
+    pub caching: CacheArgs,
 
     /// How RUN steps are isolated
     #[arg(long, value_enum, value_name = "KIND", help_heading = "Build")]
@@ -286,6 +413,10 @@ pub(super) struct BuildArgs {
     #[arg(long, value_name = "N", help_heading = "Build")]
     pub jobs: Option<NonZeroUsize>,
 
+    /// The flags that have to do with the CI system.
+    #[command(flatten)]
+    pub ci: CiArgs,
+
     /// The flags of the log.
     #[command(flatten)]
     pub log: LogArgs,
@@ -311,6 +442,113 @@ pub(super) struct LogArgs {
     pub log_timestamp: Option<bool>,
 }
 
+/// Where credentials come from.
+#[derive(Clone, Default, Args)]
+pub(super) struct CredentialArgs {
+    /// A registry's user and password, or a file that holds USER:PASSWORD; may be repeated. A password that is typed here can
+    /// be read by every process of the machine
+    #[arg(
+        long,
+        value_name = "HOST=@FILE|HOST=USER:PASSWORD",
+        help_heading = "Credentials"
+    )]
+    pub registry_auth: Vec<String>,
+    /// The built-in sources to ask, of env, google, ecr, acr, gitlab, github, harbor; may be repeated, and one that is empty
+    /// selects none [default: all]
+    #[arg(long, value_name = "NAME", help_heading = "Credentials")]
+    pub credential_helpers: Vec<String>,
+    /// A file with the identity token of the CI system, which is exchanged for the credential of a cloud's registry
+    #[arg(long, value_name = "FILE", help_heading = "Credentials")]
+    pub identity_token_file: Option<PathBuf>,
+    /// The AWS role to take with the identity token
+    #[arg(long, value_name = "ARN", help_heading = "Credentials")]
+    pub aws_role: Option<String>,
+    /// The Google workload identity provider to present the identity token to
+    #[arg(
+        long,
+        value_name = "projects/N/locations/global/...",
+        help_heading = "Credentials"
+    )]
+    pub google_identity_provider: Option<String>,
+    /// The Google service account to impersonate with what the provider gives
+    #[arg(
+        long,
+        value_name = "EMAIL",
+        requires = "google_identity_provider",
+        help_heading = "Credentials"
+    )]
+    pub google_service_account: Option<String>,
+    /// The Azure application to be with the identity token, or the managed identity [default: AZURE_CLIENT_ID]
+    #[arg(long, value_name = "ID", help_heading = "Credentials")]
+    pub azure_client_id: Option<String>,
+    /// The Azure tenant [default: AZURE_TENANT_ID]
+    #[arg(long, value_name = "ID", help_heading = "Credentials")]
+    pub azure_tenant_id: Option<String>,
+}
+
+impl std::fmt::Debug for CredentialArgs {
+    /// What was typed for a registry may be a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CredentialArgs")
+            .field("credential_helpers", &self.credential_helpers)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The flags of `longshore login`.
+#[derive(Args)]
+pub(super) struct LoginArgs {
+    /// The registry
+    #[arg(value_name = "HOST")]
+    pub registry: String,
+    /// The user name
+    #[arg(short = 'u', long, value_name = "NAME")]
+    pub username: String,
+    /// The password; every process of the machine can read it here
+    #[arg(
+        short = 'p',
+        long,
+        value_name = "PASSWORD",
+        required_unless_present = "password_stdin"
+    )]
+    pub password: Option<String>,
+    /// Read the password from standard input
+    #[arg(long, conflicts_with = "password")]
+    pub password_stdin: bool,
+}
+
+impl std::fmt::Debug for LoginArgs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoginArgs")
+            .field("registry", &self.registry)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How an answer is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum OutputFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object
+    Json,
+}
+
+/// The flags of `longshore auth`.
+#[derive(Debug, Args)]
+pub(super) struct AuthArgs {
+    /// The registry, or a repository of it
+    #[arg(value_name = "HOST[/REPOSITORY]")]
+    pub registry: String,
+    /// How the answer is printed
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub format: OutputFormat,
+    /// Where credentials come from.
+    #[command(flatten)]
+    pub credentials: CredentialArgs,
+}
+
 /// The flags of `longshore doctor`.
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
@@ -319,75 +557,156 @@ pub(super) struct DoctorArgs {
     pub state_dir: Option<PathBuf>,
 }
 
+/// The flags of `longshore debug`.
+#[derive(Debug, Args)]
+pub(super) struct DebugArgs {
+    /// What to look at.
+    #[command(subcommand)]
+    pub command: DebugCommand,
+}
+
+/// What `longshore debug` looks at. The form of the answers may change with any version.
+#[derive(Debug, Subcommand)]
+pub(super) enum DebugCommand {
+    /// The syntax tree of a Dockerfile, or its mistakes
+    Parse {
+        /// The Dockerfile; `-` is standard input
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Words with their variables, quotes and escapes expanded
+    Expand(ExpandArgs),
+    /// Which paths of a context an ignore file hides, and by which rule
+    Ignore(IgnoreArgs),
+    /// The plan of a Dockerfile whose stages start from scratch: steps, configuration, history
+    Plan(PlanArgs),
+}
+
+/// The flags of `longshore debug expand`.
+#[derive(Debug, Args)]
+pub(super) struct ExpandArgs {
+    /// A variable; NAME alone takes its value from the environment
+    #[arg(long = "env", value_name = "NAME[=VALUE]")]
+    pub variables: Vec<String>,
+    /// The escape character
+    #[arg(long, value_name = "CHARACTER", default_value_t = '\\')]
+    pub escape: char,
+    /// Split the result at blanks, as EXPOSE does
+    #[arg(long, conflicts_with = "heredoc")]
+    pub split: bool,
+    /// Keep quotes, as in the body of a heredoc
+    #[arg(long)]
+    pub heredoc: bool,
+    /// The words [default: the lines of standard input]
+    #[arg(value_name = "WORD")]
+    pub words: Vec<String>,
+}
+
+/// The flags of `longshore debug ignore`.
+#[derive(Debug, Args)]
+pub(super) struct IgnoreArgs {
+    /// The ignore file
+    #[arg(long, value_name = "FILE", default_value = ".dockerignore")]
+    pub rules: PathBuf,
+    /// Paths of the context [default: the lines of standard input]
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<String>,
+}
+
+/// The flags of `longshore debug plan`.
+#[derive(Debug, Args)]
+pub(super) struct PlanArgs {
+    /// The Dockerfile; `-` is standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// A build argument; NAME alone takes its value from the environment
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub build_arg: Vec<String>,
+    /// The stage to plan [default: the last]
+    #[arg(long, value_name = "STAGE")]
+    pub target: Option<String>,
+    /// The platform to build for [default: this machine's]
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+}
+
+/// The flags of `longshore check`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 nothing found, or warnings only; 1 the Dockerfile has mistakes, or there are warnings and \
+error=true is asked for; 2 the command line is wrong."
+)]
+pub(super) struct CheckArgs {
+    /// The Dockerfile: a path, looked up in the working directory first, then in the context
+    #[arg(
+        short = 'f',
+        long,
+        visible_alias = "file",
+        value_name = "PATH",
+        default_value = "Dockerfile"
+    )]
+    pub dockerfile: PathBuf,
+    /// The build context, a directory [default: .]
+    #[arg(short = 'c', long, value_name = "DIR")]
+    pub context: Option<String>,
+    /// The directory of the context to use as its root
+    #[arg(long, value_name = "PATH")]
+    pub context_sub_path: Option<PathBuf>,
+    /// A build argument; NAME alone takes its value from the environment
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub build_arg: Vec<String>,
+    /// The stage to check, with those that it needs [default: all]
+    #[arg(long, value_name = "STAGE")]
+    pub target: Option<String>,
+    /// The platform to build for, os/architecture[/variant] [default: this machine's]
+    #[arg(long, visible_alias = "platform", value_name = "PLATFORM")]
+    pub custom_platform: Option<String>,
+    /// Which checks run, instead of what `# check=` says: skip=A,B;error=true;experimental=C
+    #[arg(long, value_name = "OPTIONS")]
+    pub check: Option<String>,
+    /// How the findings are written
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    pub format: CheckFormat,
+    /// Where the findings are written [default: standard output]
+    #[arg(short = 'o', long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// List the checks
+    #[arg(long)]
+    pub list: bool,
+    /// The directory to check, as a positional argument in docker's manner
+    #[arg(value_name = "CONTEXT", conflicts_with = "context")]
+    pub context_directory: Option<String>,
+}
+
+/// How `longshore check` writes what it found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum CheckFormat {
+    /// For people, with the lines
+    #[default]
+    Text,
+    /// JSON, as BuildKit's with columns and hints
+    Json,
+    /// SARIF 2.1.0
+    Sarif,
+    /// GitLab's code quality report
+    Gitlab,
+    /// Annotations of GitHub Actions
+    Github,
+}
+
 /// Flags of kaniko that are known and not supported, with what to do instead.
 pub(super) const UNSUPPORTED: &[(&str, &str)] = &[
     (
-        "cache",
-        "layer caching is not supported yet: remove --cache",
-    ),
-    (
-        "cache-repo",
-        "layer caching is not supported yet: remove --cache-repo",
-    ),
-    (
         "cache-dir",
-        "layer caching is not supported yet: remove --cache-dir",
-    ),
-    (
-        "cache-copy-layers",
-        "layer caching is not supported yet: remove --cache-copy-layers",
-    ),
-    (
-        "cache-run-layers",
-        "layer caching is not supported yet: remove --cache-run-layers",
-    ),
-    (
-        "cache-ttl",
-        "layer caching is not supported yet: remove --cache-ttl",
-    ),
-    (
-        "no-push-cache",
-        "layer caching is not supported yet: remove --no-push-cache",
-    ),
-    (
-        "compressed-caching",
-        "layers are streamed and never kept in memory: remove --compressed-caching",
+        "warmed base images are not supported yet: remove --cache-dir",
     ),
     (
         "reproducible",
         "it is not supported yet: remove --reproducible",
     ),
-    ("registry-map", "registry maps are not supported yet"),
-    ("registry-mirror", "registry mirrors are not supported yet"),
-    (
-        "skip-default-registry-fallback",
-        "registry mirrors are not supported yet",
-    ),
-    (
-        "registry-client-cert",
-        "client certificates are not supported yet",
-    ),
-    (
-        "push-ignore-immutable-tag-errors",
-        "it is not supported yet",
-    ),
-    (
-        "credential-helpers",
-        "built-in cloud credentials are not supported yet: use config.json",
-    ),
     (
         "git",
         "git contexts are not supported yet: check out the repository and pass the directory",
-    ),
-    (
-        "bucket",
-        "bucket contexts are not supported yet: download the archive and pass tar://FILE",
-    ),
-    ("secret", "RUN --mount is not supported yet"),
-    ("annotation", "annotations are not supported yet"),
-    (
-        "image-format",
-        "images are always written with OCI media types: remove --image-format",
     ),
     (
         "use-new-run",
@@ -404,10 +723,6 @@ pub(super) const UNSUPPORTED: &[(&str, &str)] = &[
     (
         "whitelist-var-run",
         "mounted paths never get into a layer and others are kept: use --ignore-path=/var/run to leave it out",
-    ),
-    (
-        "image-fs-extract-retry",
-        "downloads are retried by themselves: use --image-download-retry",
     ),
     ("materialize", "it is not supported yet"),
     (
@@ -431,20 +746,13 @@ pub(super) fn parse_bool(text: &str) -> Option<bool> {
 }
 
 /// The value of a switch, which is true when none is typed.
-fn switch(text: &str) -> Result<bool, &'static str> {
+pub(super) fn switch(text: &str) -> Result<bool, &'static str> {
     parse_bool(text).ok_or("expected true or false")
 }
 
 /// Unsupported flags that are switches: `=false` asks for what happens anyway.
 const UNSUPPORTED_SWITCHES: &[&str] = &[
-    "cache",
-    "cache-copy-layers",
-    "cache-run-layers",
-    "no-push-cache",
-    "compressed-caching",
     "reproducible",
-    "skip-default-registry-fallback",
-    "push-ignore-immutable-tag-errors",
     "use-new-run",
     "force-build-metadata",
     "ignore-var-run",

@@ -4,14 +4,27 @@
 //! arguments are parsed first (help needs no isolation); then the environment is carried over into memory that `/proc`
 //! does not show; then the isolation is entered, while there is one thread; only then are credentials read.
 
+mod auth;
+mod cache;
+mod check;
+mod ci;
+mod debug;
 mod diagnostic;
 mod doctor;
 mod env;
 mod flags;
+mod index;
+mod keychain;
+mod login;
+mod push;
+mod registries;
 mod render;
 mod resolve;
+mod run_flags;
+mod runner_log;
 mod summary;
 mod terminal;
+mod transfer;
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -26,6 +39,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::build::{self, BuildError, Events, Services};
+use crate::ci::{CiError, Severity};
 use crate::sandbox::{self, Cancel, Choice, EnterOptions, SandboxError, scrub};
 
 use env::Env;
@@ -35,6 +49,8 @@ use resolve::Surroundings;
 
 /// More threads than this do nothing for a few transfers.
 const NETWORK_THREADS_MAX: usize = 4;
+/// What an error of the program itself is told of.
+const PROGRAM: &str = "longshore";
 /// The exit code for what was typed wrongly.
 const USAGE: u8 = 2;
 
@@ -62,6 +78,15 @@ pub(crate) enum UsageError {
     /// Credentials that cannot be read.
     #[error(transparent)]
     Credentials(crate::auth::Error),
+    /// Tags that cannot be made.
+    #[error(transparent)]
+    Metadata(#[from] crate::ci::metadata::MetadataError),
+    /// Inputs of the action that cannot be followed.
+    #[error(transparent)]
+    Inputs(#[from] crate::ci::inputs::InputError),
+    /// Outputs that cannot be handed to the CI system.
+    #[error(transparent)]
+    Outputs(#[from] CiError),
     /// Nowhere to keep layers.
     #[error(
         "there is no place for layers and work directories: set --state-dir, LONGSHORE_STATE_DIR or HOME"
@@ -98,20 +123,62 @@ pub fn run(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> u8
             print_line(concat!("longshore ", env!("CARGO_PKG_VERSION")));
             0
         }
+        Parsed::Push(args) => push::push(&args, &Env::new(environment)),
+        Parsed::Index(index::IndexCommand::Create(args)) => {
+            index::create(&args, &Env::new(environment))
+        }
+        Parsed::Debug(command) => debug::debug(&command, &Env::new(environment)),
+        Parsed::Check(args) => {
+            let env = Env::new(environment);
+            let has_color = std::io::stdout().is_terminal() && env.os("NO_COLOR").is_none();
+            check::check(&args, &env, has_color)
+        }
+        Parsed::Login(args) => login::login(&args, &Env::new(environment)),
+        Parsed::Auth(args) => auth::auth(&args, &Env::new(environment)),
+        Parsed::Cache(command) => cache::command(&command, now()),
         Parsed::Doctor(args) => doctor::doctor(&args, &Env::new(environment)),
         Parsed::Restore => doctor::restore(),
-        Parsed::Build { args, is_executor } => {
-            let carried = match scrub::take_environment(&environment) {
-                Ok(Some(carried)) => carried,
-                Ok(None) => {
-                    let Err(error) = scrub::reexec_with_clean_environment(arguments, &environment);
-                    return report_plain(&error);
-                }
-                Err(error) => return report_plain(&error),
-            };
-            build_command(&args, is_executor, Env::new(carried))
-        }
+        Parsed::Ci(args) => ci::command(*args, &Env::new(environment)),
+        Parsed::Build { args, is_executor } => match carried(arguments, &environment) {
+            Ok(env) => build_command(*args, is_executor, env, false),
+            Err(error) => report_plain(&error),
+        },
+        Parsed::Action => match carried(arguments, &environment) {
+            Ok(env) => action(env),
+            Err(error) => report_plain(&error),
+        },
     }
+}
+
+/// The environment as it was before it was taken out of sight; executes the program again where that is still to do.
+fn carried(arguments: &[OsString], environment: &scrub::Environment) -> Result<Env, SandboxError> {
+    if let Some(carried) = scrub::take_environment(environment)? {
+        return Ok(Env::new(carried));
+    }
+    let Err(error) = scrub::reexec_with_clean_environment(arguments, environment);
+    Err(error)
+}
+
+/// Builds what the inputs of the GitHub action say.
+fn action(env: Env) -> u8 {
+    let (inputs, env) = match ci::inputs(env) {
+        Ok(read) => read,
+        Err(error) => return report_usage(&error),
+    };
+    let words = ["longshore".to_owned(), "build".to_owned()]
+        .into_iter()
+        .chain(inputs);
+    match parse(&words.map(OsString::from).collect::<Vec<_>>()) {
+        Ok(Parsed::Build { args, .. }) => build_command(*args, false, env, true),
+        Ok(_) => USAGE,
+        Err(code) => code,
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    i64::try_from(since_epoch.unwrap_or_default().as_secs()).unwrap_or_default()
 }
 
 enum Parsed {
@@ -119,6 +186,16 @@ enum Parsed {
         args: Box<BuildArgs>,
         is_executor: bool,
     },
+    Push(Box<push::PushArgs>),
+    Index(index::IndexCommand),
+    Check(Box<flags::CheckArgs>),
+    Debug(flags::DebugCommand),
+    /// A build whose arguments are the inputs of the GitHub action.
+    Action,
+    Ci(Box<flags::CiCommandArgs>),
+    Login(flags::LoginArgs),
+    Auth(flags::AuthArgs),
+    Cache(cache::CacheCommand),
     Doctor(flags::DoctorArgs),
     Restore,
     Version,
@@ -176,8 +253,17 @@ fn parse(arguments: &[OsString]) -> Result<Parsed, u8> {
     Ok(
         match Program::from_arg_matches(&matches).map_err(fail)?.command {
             Command::Build(args) => Parsed::Build { args, is_executor },
+            Command::Push(args) => Parsed::Push(args),
+            Command::Index(command) => Parsed::Index(command),
+            Command::Check(args) => Parsed::Check(args),
+            Command::Debug(args) => Parsed::Debug(args.command),
+            Command::Login(args) => Parsed::Login(args),
+            Command::Auth(args) => Parsed::Auth(args),
+            Command::Cache(command) => Parsed::Cache(command),
             Command::Doctor(args) => Parsed::Doctor(args),
             Command::Restore => Parsed::Restore,
+            Command::Ci(args) => Parsed::Ci(args),
+            Command::Action => Parsed::Action,
             Command::Version => Parsed::Version,
         },
     )
@@ -202,45 +288,51 @@ fn help_of_variables() -> String {
     text
 }
 
-fn build_command(args: &BuildArgs, is_executor: bool, env: Env) -> u8 {
+fn build_command(mut args: BuildArgs, is_executor: bool, env: Env, is_action: bool) -> u8 {
     let style = match style(args.log, &env) {
         Ok(style) => style,
         Err(error) => return report_usage(&error),
     };
-    let renderer = Arc::new(Renderer::new(style));
-    match build_with(args, is_executor, env, &renderer) {
-        Ok(()) => 0,
-        Err(Failure::Usage(error)) => {
-            renderer.error(&diagnostic::plain(
-                &diagnostic::chain(&error),
-                None,
-                style.has_color,
-            ));
-            USAGE
-        }
-        Err(Failure::Isolation(error)) => {
+    let platform = match ci::Platform::find(&mut args, is_executor, &env) {
+        Ok(platform) => platform,
+        Err(error) => return report_usage(&error),
+    };
+    let renderer = Arc::new(Renderer::new(style, platform.log(&env, is_action)));
+    let failure = match build_with(&args, is_executor, env, &renderer, &platform) {
+        Ok(()) => return 0,
+        Err(failure) => failure,
+    };
+    let (text, code) = match &failure {
+        Failure::Usage(error) => (
+            diagnostic::plain(&diagnostic::chain(error), None, style.has_color),
+            USAGE,
+        ),
+        Failure::Isolation(error) => {
             let hint = "`longshore doctor` tells what this machine allows";
-            renderer.error(&diagnostic::plain(
-                &diagnostic::chain(&error),
-                Some(hint),
-                style.has_color,
-            ));
-            1
+            let text = diagnostic::plain(&diagnostic::chain(error), Some(hint), style.has_color);
+            (text, 1)
         }
-        Err(Failure::Cancelled(code)) => {
+        Failure::Cancelled(code) => {
             let text = BuildError::Cancelled.to_string();
-            renderer.error(&diagnostic::plain(&text, None, style.has_color));
-            code
+            (diagnostic::plain(&text, None, style.has_color), *code)
         }
-        Err(Failure::Build(error)) => {
-            renderer.error(&diagnostic::render(
-                &error,
-                renderer.source().as_ref(),
-                style.has_color,
-            ));
-            error.exit_code()
+        Failure::Build(error) => {
+            let text = diagnostic::render(error, renderer.source().as_ref(), style.has_color);
+            (text, error.exit_code())
         }
+    };
+    renderer.error(&text);
+    let plain = match &failure {
+        Failure::Usage(error) => vec![(diagnostic::chain(error), None)],
+        Failure::Isolation(error) => vec![(diagnostic::chain(error), None)],
+        Failure::Cancelled(_) => Vec::new(),
+        Failure::Build(error) => diagnostic::messages(error),
+    };
+    for (message, span) in plain {
+        renderer.annotate(Severity::Error, &message, span);
     }
+    platform.publish_failure(&text, &renderer);
+    code
 }
 
 enum Failure {
@@ -257,6 +349,12 @@ impl From<UsageError> for Failure {
     }
 }
 
+impl From<CiError> for Failure {
+    fn from(error: CiError) -> Self {
+        Self::Usage(error.into())
+    }
+}
+
 impl From<SandboxError> for Failure {
     fn from(error: SandboxError) -> Self {
         Self::Isolation(error)
@@ -268,6 +366,7 @@ fn build_with(
     is_executor: bool,
     env: Env,
     renderer: &Arc<Renderer>,
+    platform: &ci::Platform,
 ) -> Result<(), Failure> {
     let options = EnterOptions {
         choice: choice(args.isolation, &env)?,
@@ -279,8 +378,11 @@ fn build_with(
     let since_epoch = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
+    for notice in &platform.notices {
+        renderer.notice(notice);
+    }
     let around = Surroundings {
-        env,
+        env: platform.without_identity(env),
         is_executor,
         now: i64::try_from(since_epoch.as_secs()).unwrap_or_default(),
         seed: u64::from(since_epoch.subsec_nanos()) ^ u64::from(std::process::id()) << 32,
@@ -297,11 +399,20 @@ fn build_with(
             source,
         })?;
     let services = Services {
-        events: Arc::clone(renderer) as Arc<dyn Events>,
+        events: Arc::new(ci::Tee {
+            renderer: Arc::clone(renderer),
+            journal: Arc::clone(&platform.journal),
+        }) as Arc<dyn Events>,
         runtime: runtime.handle().clone(),
         cancel,
         token: CancellationToken::new(),
     };
+    if keychain::has_secret_in_arguments(&args.credentials) {
+        services.events.send(build::Event::Warning {
+            message: "a password in --registry-auth can be read by every process of this machine, RUN steps included: use HOST=@FILE".to_owned(),
+            span: None,
+        });
+    }
     let code = Arc::new(AtomicU8::new(0));
     runtime.spawn(signals(
         services.cancel.clone(),
@@ -315,6 +426,7 @@ fn build_with(
     // Nothing is on the way any more that anybody waits for.
     runtime.shutdown_background();
     summary::print(&request, &outcome, renderer);
+    platform.publish(&request, &outcome, renderer)?;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 //! One line for each step with its time; a RUN also gets a line when it begins, since its output follows. Meaning is
 //! never only in a colour. A log that nobody reads any more (a closed pipe) does not stop a build.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,11 +12,13 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::build::{Direction, Event, Events, StepResult, Stream};
+use crate::ci::Severity;
 use crate::dockerfile::Span;
 use crate::oci::Digest;
 
 use super::diagnostic::SourceText;
 use super::flags::{LogFormat, Verbosity};
+use super::runner_log::{Log, PlatformState};
 use super::terminal::Stderr;
 
 /// How the log looks.
@@ -37,22 +39,28 @@ pub(super) struct Style {
 /// Writes the log.
 #[derive(Debug)]
 pub(super) struct Renderer {
-    style: Style,
+    pub(super) style: Style,
+    pub(super) log: Log,
     started: Instant,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    source: Option<SourceText>,
+pub(super) struct State {
+    pub(super) source: Option<SourceText>,
     display: HashMap<String, String>,
     transfers: HashMap<(Direction, Digest), (u64, u64)>,
     pushed_bytes: u64,
     bar: Option<ProgressBar>,
     /// The stream whose last piece of a RUN's output ended in the middle of a line.
     mid_line: Option<Stream>,
-    /// A RUN's output that is not a whole line yet (JSON only).
-    partial: HashMap<bool, Vec<u8>>,
+    /// Output of RUNs that is not a whole line yet, by stage and stream, where lines are written as a whole: in JSON, and
+    /// while several stages are built at once.
+    partial: BTreeMap<(String, bool), Vec<u8>>,
+    /// The stages that are being built.
+    pub(super) running: BTreeSet<String>,
+    /// What only a CI system's log needs.
+    pub(super) platform: PlatformState,
 }
 
 /// How often the bar is drawn: often enough to be seen to move.
@@ -62,7 +70,7 @@ const DRAWS_A_SECOND: u8 = 10;
 const PARTIAL_MAX: usize = 64 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Level {
+pub(super) enum Level {
     Error,
     Warn,
     Info,
@@ -70,12 +78,15 @@ enum Level {
 }
 
 impl Renderer {
-    pub(super) fn new(style: Style) -> Self {
-        Self {
+    pub(super) fn new(style: Style, log: Log) -> Self {
+        let renderer = Self {
             style,
+            log,
             started: Instant::now(),
             state: Mutex::default(),
-        }
+        };
+        renderer.tell_masks();
+        renderer
     }
 
     /// The Dockerfile's text, if it was read.
@@ -99,17 +110,18 @@ impl Renderer {
         if self.style.format == LogFormat::Json {
             self.line(&mut state, Level::Error, text, json!({}));
         } else {
+            self.close_group(&mut state);
             self.end_partial_line(&mut state);
-            write_out(&state, text.as_bytes());
+            write_out(&state, self.cleaned(text).as_bytes());
             write_out(&state, b"\n");
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn shows(&self, level: Level) -> bool {
+    pub(super) fn shows(&self, level: Level) -> bool {
         match level {
             Level::Error => true,
             Level::Warn => self.style.verbosity >= Verbosity::Warn,
@@ -118,13 +130,14 @@ impl Renderer {
         }
     }
 
-    fn line(&self, state: &mut State, level: Level, message: &str, fields: Value) {
+    pub(super) fn line(&self, state: &mut State, level: Level, message: &str, fields: Value) {
         if !self.shows(level) {
             return;
         }
         self.end_partial_line(state);
+        let message = &*self.cleaned(message);
         let text = match self.style.format {
-            LogFormat::Json => json_line(level, message, fields),
+            LogFormat::Json => json_line(level, message, self.cleaned_value(fields)),
             LogFormat::Text | LogFormat::Color => self.text_line(level, message),
         };
         write_out(state, text.as_bytes());
@@ -149,28 +162,29 @@ impl Renderer {
         }
     }
 
-    fn end_partial_line(&self, state: &mut State) {
+    pub(super) fn end_partial_line(&self, state: &mut State) {
+        self.end_untrusted(state);
         if state.mid_line.take().is_some() {
             write_out(state, b"\n");
         }
-        if self.style.format == LogFormat::Json {
-            for is_error in [false, true] {
-                if let Some(rest) = state
-                    .partial
-                    .remove(&is_error)
-                    .filter(|rest| !rest.is_empty())
-                {
-                    write_out(state, output_line(is_error, &rest).as_bytes());
-                }
+        // Of several stages, each ends its own lines.
+        if state.running.len() <= 1 {
+            for ((stage, is_error), rest) in std::mem::take(&mut state.partial) {
+                self.output_line(state, &stage, is_error, &rest);
             }
         }
     }
 
-    fn output(&self, state: &mut State, stream: Stream, bytes: &[u8]) {
+    fn output(&self, state: &mut State, stage: &str, stream: Stream, bytes: &[u8]) {
         if !self.shows(Level::Info) {
             return;
         }
-        if self.style.format != LogFormat::Json {
+        if self.is_for_runner() {
+            self.output_for_runner(state, stage, stream, bytes);
+            return;
+        }
+        let is_alone = state.running.len() <= 1 && state.partial.is_empty();
+        if self.style.format != LogFormat::Json && is_alone {
             // Lines of the two streams do not run into one another.
             if state.mid_line.is_some_and(|other| other != stream) {
                 write_out(state, b"\n");
@@ -179,18 +193,48 @@ impl Renderer {
             state.mid_line = (!bytes.ends_with(b"\n")).then_some(stream);
             return;
         }
-        let is_error = stream == Stream::Stderr;
-        let mut rest = state.partial.remove(&is_error).unwrap_or_default();
+        if state.mid_line.take().is_some() {
+            write_out(state, b"\n");
+        }
+        let place = (stage.to_owned(), stream == Stream::Stderr);
+        let mut rest = state.partial.remove(&place).unwrap_or_default();
         rest.extend_from_slice(bytes);
         while let Some(at) = rest.iter().position(|b| *b == b'\n') {
             let line: Vec<u8> = rest.drain(..=at).collect();
-            write_out(state, output_line(is_error, &line[..at]).as_bytes());
+            self.output_line(state, stage, place.1, &line[..at]);
         }
         if rest.len() > PARTIAL_MAX {
-            write_out(state, output_line(is_error, &rest).as_bytes());
+            self.output_line(state, stage, place.1, &rest);
             rest.clear();
         }
-        state.partial.insert(is_error, rest);
+        if !rest.is_empty() {
+            state.partial.insert(place, rest);
+        }
+    }
+
+    /// Writes a line of a RUN's output, with the stage that it belongs to.
+    fn output_line(&self, state: &State, stage: &str, is_error: bool, bytes: &[u8]) {
+        if self.style.format == LogFormat::Json {
+            let text = String::from_utf8_lossy(bytes);
+            let line = output_line(stage, is_error, &self.cleaned(&text));
+            write_out(state, line.as_bytes());
+            return;
+        }
+        let mut line = format!("[{stage}] ").into_bytes();
+        line.extend_from_slice(bytes);
+        line.push(b'\n');
+        write_out(state, &line);
+    }
+
+    /// A stage is over: what it left of a line is written.
+    fn end_stage(&self, state: &mut State, stage: &str) {
+        for is_error in [false, true] {
+            if let Some(rest) = state.partial.remove(&(stage.to_owned(), is_error)) {
+                self.output_line(state, stage, is_error, &rest);
+            }
+        }
+        self.end_stage_for_runner(state, stage);
+        state.running.remove(stage);
     }
 
     fn transfer(
@@ -268,10 +312,13 @@ impl Events for Renderer {
                 self.line(state, Level::Info, &format!("context: {source}"), json!({"context": source}));
             }
             Event::DockerfileRead { name, text } => state.source = Some(SourceText { name, text }),
-            Event::ImageResolved { reference, digest, platform, layers } => self.line(
+            Event::ImageResolved { reference, mirror, digest, platform, layers } => self.line(
                 state,
                 Level::Info,
-                &format!("image {reference} is {digest} ({platform}, {layers} layers)"),
+                &match mirror {
+                    Some(mirror) => format!("image {reference} is {digest} ({platform}, {layers} layers), from {}", mirror.name()),
+                    None => format!("image {reference} is {digest} ({platform}, {layers} layers)"),
+                },
                 json!({"image": reference.to_string(), "digest": digest.as_str(), "platform": platform.to_string()}),
             ),
             Event::StageStarted { name, number, of, span } => {
@@ -281,6 +328,22 @@ impl Events for Renderer {
                     Level::Debug,
                     &format!("stage {name} ({number} of {of}), line {line}"),
                     json!({"stage": name, "number": number, "of": of, "line": line}),
+                );
+                if !state.running.is_empty() {
+                    // Groups are for what happens one after another.
+                    self.close_group(state);
+                }
+                state.running.insert(name);
+            }
+            Event::StageFinished { name } => self.end_stage(state, &name),
+            Event::StepCached { stage, number, of, display, digest, size } => {
+                let rest = format!(" (cached, layer {} of {})", digest.short(), bytes_text(size));
+                let text = self.step_line(state, &stage, number, of, &display, &rest);
+                self.line(
+                    state,
+                    Level::Info,
+                    &text,
+                    json!({"stage": stage, "step": number, "of": of, "cached": true, "layer": digest.as_str(), "size": size}),
                 );
             }
             Event::LayerUnpacked { digest, is_reused, took } => {
@@ -295,13 +358,21 @@ impl Events for Renderer {
             Event::StepStarted { stage, number, of, display } => {
                 if display.get(..4).is_some_and(|word| word.eq_ignore_ascii_case("RUN ")) {
                     let text = self.step_line(state, &stage, number, of, &display, "");
-                    self.line(state, Level::Info, &text, json!({"stage": stage, "step": number, "of": of}));
+                    if self.is_for_runner() && self.shows(Level::Info) && state.running.len() <= 1 {
+                        self.open_group(state, format!("{stage}/{number}"), &text);
+                    } else {
+                        self.line(state, Level::Info, &text, json!({"stage": stage, "step": number, "of": of}));
+                    }
                 }
                 state.display.insert(format!("{stage}/{number}"), display);
             }
-            Event::StepOutput { stream, bytes } => self.output(state, stream, &bytes),
+            Event::StepOutput { stage, stream, bytes } => self.output(state, &stage, stream, &bytes),
             Event::StepFinished { stage, number, of, result, took } => {
-                let display = state.display.remove(&format!("{stage}/{number}")).unwrap_or_default();
+                let step = format!("{stage}/{number}");
+                let display = state.display.remove(&step).unwrap_or_default();
+                if state.platform.is_open(&step) {
+                    self.close_group(state);
+                }
                 let (made, fields) = match &result {
                     StepResult::Metadata => (String::new(), json!({})),
                     StepResult::Deferred => (", in the stage's one layer".to_owned(), json!({})),
@@ -345,9 +416,17 @@ impl Events for Renderer {
                 &format!("wrote {what} {}", path.display()),
                 json!({"wrote": what, "path": path.display().to_string()}),
             ),
+            Event::Finding(finding) => {
+                let place = place(state, Some(finding.span));
+                let line = state.source.as_ref().map(|source| source.line(finding.span));
+                let text = format!("{}: {}{place}; {}", finding.rule.name, finding.message, finding.hint);
+                let fields = json!({"check": finding.rule.name, "line": line, "hint": finding.hint});
+                self.line(state, Level::Warn, &text, fields);
+            }
             Event::Warning { message, span } => {
                 let place = place(state, span);
                 self.line(state, Level::Warn, &format!("{message}{place}"), json!({}));
+                self.annotate_in(state, Severity::Warning, &message, span);
             }
         }
     }
@@ -360,7 +439,7 @@ fn place(state: &State, span: Option<Span>) -> String {
     }
 }
 
-fn write_out(state: &State, bytes: &[u8]) {
+pub(super) fn write_out(state: &State, bytes: &[u8]) {
     let write = || {
         // A reader that went away is no reason to fail a build.
         let _ = std::io::stderr().lock().write_all(bytes);
@@ -386,12 +465,12 @@ fn json_line(level: Level, message: &str, fields: Value) -> String {
     format!("{line}\n")
 }
 
-fn output_line(is_error: bool, bytes: &[u8]) -> String {
+fn output_line(stage: &str, is_error: bool, text: &str) -> String {
     let stream = if is_error { "stderr" } else { "stdout" };
     json_line(
         Level::Info,
-        &String::from_utf8_lossy(bytes),
-        json!({ "stream": stream }),
+        text,
+        json!({ "stream": stream, "stage": stage }),
     )
 }
 

@@ -3,21 +3,22 @@
 //! Flags win over `LONGSHORE_*`, that over `KANIKO_*`, that over the built-in. Everything is checked here, before the
 //! build begins: a wrong reference must not cost an hour.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::auth::{ConfigSource, DockerConfig, HelperOptions};
 use crate::build::{LayerOptions, Outputs, Request, SnapshotOptions};
 use crate::context::Source;
-use crate::http::{HttpConfig, Proxies, Secret};
 use crate::oci::{Compression, Platform, Reference};
-use crate::registry::RegistryOptions;
+use crate::output::Format;
 
 use super::UsageError;
+use super::cache;
 use super::env::Env;
-use super::flags::{BuildArgs, CompressionFlag, SnapshotModeFlag, parse_bool};
+use super::flags::{BuildArgs, CompressionFlag, FormatFlag, SnapshotModeFlag, parse_bool};
+use super::{registries, run_flags};
 
 /// The directory of our own image in which the state is, a volume.
 const IMAGE_STATE: &str = "/longshore/state";
@@ -25,8 +26,6 @@ const IMAGE_STATE: &str = "/longshore/state";
 pub(super) const IMAGE_MARKER: &str = "/longshore/image-marker";
 /// Where the state is for root elsewhere.
 const ROOT_STATE: &str = "/var/lib/longshore";
-/// How long a credential helper may take.
-const HELPER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the process edge knows and the engine does not look up.
 #[derive(Debug)]
@@ -46,8 +45,16 @@ pub(super) struct Surroundings {
 /// Makes the request out of flags and environment.
 pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request, UsageError> {
     let env = &around.env;
-    let registry = registry_options(args)?;
-    let http = http_config(env, &registry, around.seed)?;
+    let registry = registries::options(&args.registries, env)?;
+    let http = registries::http_config(env, &registry, around.seed)?;
+    let plain_http = &registry.insecure_registries;
+    let keychain = Arc::new(super::keychain::chain(
+        &args.credentials,
+        env,
+        &http,
+        plain_http,
+    )?);
+    let stores = super::keychain::stores(&args.credentials, env, &http)?;
     let created = match env.text("SOURCE_DATE_EPOCH") {
         Some(text) => text
             .trim()
@@ -63,8 +70,12 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         context: context(args, around)?,
         context_sub_path: args.context_sub_path.clone(),
         dockerfile: args.dockerfile.clone(),
-        build_args: build_args(args, env)?,
-        target: args.target.clone(),
+        build_args: pairs_of(
+            &[&args.build_arg[..], &args.listed_build_arg[..]].concat(),
+            env,
+        )?,
+        // CI systems pass an empty text for what nobody set.
+        target: args.target.clone().filter(|target| !target.is_empty()),
         platform: match &args.custom_platform {
             Some(text) => text
                 .parse::<Platform>()
@@ -82,14 +93,21 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         snapshot,
         http,
         registry,
-        keychain: Arc::new(keychain(env)?),
+        stores,
+        keychain,
         download_retries: args.image_download_retry,
+        extract_retries: args.image_fs_extract_retry,
         push_retries: args.push_retry,
         checks_push: !args.skip_push_permission_check,
         state_dir: state_dir(args.state_dir.as_deref(), env)?,
         hosts: std::fs::read_to_string("/etc/hosts").ok(),
         resolv_conf: std::fs::read_to_string("/etc/resolv.conf").ok(),
+        secrets: run_flags::secrets(&args.secret, env)?,
+        agents: run_flags::agents(&args.ssh, env)?,
+        network: run_flags::network(args.network),
+        allows_insecure: run_flags::allows_insecure(&args.allow)?,
         created,
+        cache: cache::options(args, around)?,
         threads: args.jobs.map_or(around.processors, NonZeroUsize::get),
     })
 }
@@ -121,46 +139,48 @@ pub(super) fn state_dir(flag: Option<&Path>, env: &Env) -> Result<PathBuf, Usage
 }
 
 /// A path that does not depend on the working directory any more.
-fn absolute(path: &Path) -> PathBuf {
+pub(super) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// What must stay where it is while an in-place build uses `/`: the directory that files are copied from.
+/// What must stay where it is while an in-place build uses `/`: the directory that files are copied from, and caches.
 pub(super) fn keep(args: &BuildArgs, is_executor: bool) -> Vec<PathBuf> {
-    match Source::parse(context_text(args, is_executor)) {
-        Ok(Source::Directory(path)) => {
-            let path = absolute(&path);
-            // The root itself cannot be kept; what a mistake is, is told when the context is opened.
-            if path == Path::new("/") {
-                Vec::new()
-            } else {
-                vec![path]
-            }
-        }
-        Ok(Source::Archive(_) | Source::Stdin) | Err(_) => Vec::new(),
+    let mut keep = cache::directories(args);
+    match Source::parse(&context_text(args, is_executor)) {
+        Ok(Source::Directory(path)) => keep.push(absolute(&path)),
+        Ok(Source::Archive(_) | Source::Stdin | Source::Object(_)) | Err(_) => {}
     }
+    // The root itself cannot be kept; what a mistake is, is told when the context is opened.
+    keep.retain(|path| path != Path::new("/"));
+    keep
 }
 
-fn context_text(args: &BuildArgs, is_executor: bool) -> &str {
-    match (&args.context, &args.context_directory) {
-        (Some(text), _) | (None, Some(text)) => text,
-        (None, None) if is_executor => "/workspace",
-        (None, None) => ".",
+fn context_text(args: &BuildArgs, is_executor: bool) -> Cow<'_, str> {
+    match (&args.context, &args.context_directory, &args.bucket) {
+        (Some(text), _, _) | (None, Some(text), _) => text.into(),
+        (None, None, Some(bucket)) if bucket.contains("://") => bucket.into(),
+        (None, None, Some(bucket)) => format!("gs://{bucket}").into(),
+        (None, None, None) if is_executor => "/workspace".into(),
+        (None, None, None) => ".".into(),
     }
 }
 
 fn context(args: &BuildArgs, around: &Surroundings) -> Result<Source, UsageError> {
     let text = context_text(args, around.is_executor);
-    let source = Source::parse(text).map_err(|error| UsageError::flag("--context", error))?;
+    let source = Source::parse(&text).map_err(|error| UsageError::flag("--context", error))?;
     Ok(match source {
         Source::Directory(path) => Source::Directory(absolute(&path)),
         Source::Archive(path) => Source::Archive(absolute(&path)),
-        Source::Stdin => Source::Stdin,
+        Source::Stdin | Source::Object(_) => source,
     })
 }
 
-fn build_args(args: &BuildArgs, env: &Env) -> Result<Vec<(String, String)>, UsageError> {
-    args.build_arg
+/// Build arguments; a name alone takes its value from the environment.
+pub(super) fn pairs_of(
+    build_args: &[String],
+    env: &Env,
+) -> Result<Vec<(String, String)>, UsageError> {
+    build_args
         .iter()
         .map(|text| match text.split_once('=') {
             Some(("", _)) => Err(UsageError::flag(
@@ -188,18 +208,7 @@ fn outputs(args: &BuildArgs, env: &Env) -> Result<Outputs, UsageError> {
     let destinations = args
         .destination
         .iter()
-        .map(|text| {
-            let reference: Reference = text
-                .parse()
-                .map_err(|error| UsageError::flag("--destination", error))?;
-            match reference.digest() {
-                Some(_) => Err(UsageError::flag(
-                    "--destination",
-                    format_args!("\"{text}\" has a digest: an image is pushed to a tag"),
-                )),
-                None => Ok(reference),
-            }
-        })
+        .map(|text| destination("--destination", text))
         .collect::<Result<Vec<_>, _>>()?;
     let no_push = match args.no_push {
         Some(no_push) => no_push,
@@ -248,8 +257,21 @@ fn outputs(args: &BuildArgs, env: &Env) -> Result<Outputs, UsageError> {
             ));
         }
     }
+    let format = format(args.image_format);
+    if format == Format::Docker {
+        let reason = "has no place in docker's format: use --image-format=oci";
+        if args.compression == Some(CompressionFlag::Zstd) {
+            return Err(UsageError::flag("--compression=zstd", reason));
+        }
+        if !args.annotation.is_empty() {
+            return Err(UsageError::flag("--annotation", reason));
+        }
+    }
     let mut outputs = Outputs {
         pushes: !no_push && !destinations.is_empty(),
+        ignores_immutable_tags: args.push_ignore_immutable_tag_errors,
+        format,
+        annotations: annotations(&args.annotation)?,
         destinations,
         tar_path: args.tar_path.as_deref().map(absolute),
         oci_layout_path: args.oci_layout_path.as_deref().map(absolute),
@@ -269,6 +291,36 @@ fn outputs(args: &BuildArgs, env: &Env) -> Result<Outputs, UsageError> {
         outputs.oci_layout_path = Some(absolute(Path::new(DEFAULT_LAYOUT)));
     }
     Ok(outputs)
+}
+
+/// Reads a reference to push to.
+pub(super) fn destination(flag: &'static str, text: &str) -> Result<Reference, UsageError> {
+    let reference: Reference = text
+        .parse()
+        .map_err(|error| UsageError::flag(flag, error))?;
+    match reference.digest() {
+        Some(_) => Err(UsageError::flag(
+            flag,
+            format_args!("\"{text}\" has a digest: an image is pushed to a tag"),
+        )),
+        None => Ok(reference),
+    }
+}
+
+/// The family of media types; OCI's if nobody said.
+pub(super) fn format(flag: Option<FormatFlag>) -> Format {
+    match flag {
+        Some(FormatFlag::Docker) => Format::Docker,
+        Some(FormatFlag::Oci) | None => Format::Oci,
+    }
+}
+
+/// Reads annotations; the last of a name counts.
+pub(super) fn annotations(texts: &[String]) -> Result<BTreeMap<String, String>, UsageError> {
+    texts
+        .iter()
+        .map(|text| pair("--annotation", text))
+        .collect()
 }
 
 /// Where the image goes if nobody said.
@@ -296,96 +348,6 @@ fn layer_options(args: &BuildArgs) -> Result<LayerOptions, UsageError> {
         level,
         single: args.single_snapshot,
     })
-}
-
-fn registry_options(args: &BuildArgs) -> Result<RegistryOptions, UsageError> {
-    let mut options = RegistryOptions {
-        insecure: args.insecure,
-        insecure_pull: args.insecure_pull,
-        insecure_registries: args.insecure_registry.iter().cloned().collect(),
-        skip_tls_verify: args.skip_tls_verify,
-        skip_tls_verify_pull: args.skip_tls_verify_pull,
-        skip_tls_verify_registries: args.skip_tls_verify_registry.iter().cloned().collect(),
-        ..RegistryOptions::default()
-    };
-    for text in &args.registry_certificate {
-        let (host, file) = pair("--registry-certificate", text)?;
-        let file = absolute(Path::new(&file));
-        if !file.is_file() {
-            return Err(UsageError::flag(
-                "--registry-certificate",
-                format_args!("{} is not a file", file.display()),
-            ));
-        }
-        options.certificates.entry(host).or_default().push(file);
-    }
-    Ok(options)
-}
-
-fn http_config(env: &Env, registry: &RegistryOptions, seed: u64) -> Result<HttpConfig, UsageError> {
-    let either = |upper: &str| {
-        env.text(&upper.to_ascii_lowercase())
-            .or_else(|| env.text(upper))
-    };
-    let proxies = Proxies::new(
-        either("HTTP_PROXY"),
-        either("HTTPS_PROXY"),
-        either("NO_PROXY"),
-    )
-    .map_err(|error| UsageError::flag("HTTP_PROXY, HTTPS_PROXY or NO_PROXY", error))?;
-    let mut http = HttpConfig {
-        proxies,
-        hosts: registry.host_tls(),
-        jitter_seed: seed,
-        ..HttpConfig::default()
-    };
-    let file = env.os("SSL_CERT_FILE").map(PathBuf::from);
-    let dirs = env
-        .os("SSL_CERT_DIR")
-        .map(|dirs| std::env::split_paths(dirs).collect::<Vec<_>>())
-        .unwrap_or_default();
-    if file.is_some() || !dirs.is_empty() {
-        http.ca_files = file.into_iter().collect();
-        for dir in dirs {
-            // As in Go, every file of the directory counts, whatever its name; a directory that is not there is empty.
-            let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-            http.ca_files.extend(
-                entries
-                    .map(|entry| entry.path())
-                    .filter(|path| path.is_file()),
-            );
-        }
-        http.ca_files.sort();
-    }
-    Ok(http)
-}
-
-fn keychain(env: &Env) -> Result<DockerConfig, UsageError> {
-    let mut sources = Vec::new();
-    if let Some(content) = env.text("DOCKER_AUTH_CONFIG") {
-        sources.push(ConfigSource::inline(
-            "DOCKER_AUTH_CONFIG",
-            Secret::new(content.to_owned()),
-        ));
-    }
-    if let Some(dir) = env.os("DOCKER_CONFIG") {
-        sources.push(ConfigSource::file(Path::new(dir).join("config.json")));
-    }
-    sources.push(ConfigSource::file("/kaniko/.docker/config.json"));
-    if let Some(home) = env.os("HOME") {
-        sources.push(ConfigSource::file(
-            Path::new(home).join(".docker/config.json"),
-        ));
-    }
-    let helpers = HelperOptions {
-        path: env.os("PATH").unwrap_or_default().to_owned(),
-        env: env
-            .iter()
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect(),
-        timeout: HELPER_TIMEOUT,
-    };
-    DockerConfig::load(&sources, helpers).map_err(UsageError::Credentials)
 }
 
 #[cfg(test)]
@@ -463,6 +425,27 @@ mod tests {
     }
 
     #[test]
+    fn a_list_of_build_arguments_ends_at_a_semicolon() {
+        let spelled = ["--build-args", "A=1", "--destination=x", ";", "--target="];
+        let asked = request(&spelled, &[]).unwrap();
+        assert_eq!(
+            asked.build_args,
+            [
+                ("A".to_owned(), "1".to_owned()),
+                ("--destination".to_owned(), "x".to_owned())
+            ]
+        );
+        assert!(asked.outputs.destinations.is_empty());
+        assert_eq!(asked.target, None);
+        assert!(
+            request(&["--build-args", ";"], &[])
+                .unwrap()
+                .build_args
+                .is_empty()
+        );
+    }
+
+    #[test]
     fn mistakes_are_told_before_the_build() {
         for args in [
             &["-d", "Upper"][..],
@@ -470,7 +453,7 @@ mod tests {
                 "-d",
                 "x@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
             ],
-            &["-c", "s3://bucket/key"],
+            &["-c", "s3:///key"],
             &["--label", "x"],
             &["--build-arg", "=x"],
             &["--compression-level", "10"],

@@ -4,8 +4,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use tokio_util::sync::CancellationToken;
+
 use crate::layer::{self, ArchiveOptions, Limits, Owners};
 use crate::rootfs::{self, Protected, RelPath, Rootfs};
+use crate::store::{self, Stores};
 
 use super::Source;
 use super::ignore::{Ignore, IgnoreError};
@@ -23,6 +26,17 @@ pub struct Context {
     directory: PathBuf,
     rootfs: Rootfs,
     ignore: Option<Ignore>,
+}
+
+/// What a context that is elsewhere is fetched with.
+#[derive(Clone, Copy, Debug)]
+pub struct Network<'a> {
+    /// Drives the transfers.
+    pub runtime: &'a tokio::runtime::Handle,
+    /// Calls them off.
+    pub token: &'a CancellationToken,
+    /// The object stores.
+    pub stores: &'a Stores,
 }
 
 /// A Dockerfile's place and text.
@@ -63,6 +77,9 @@ pub enum ContextError {
         #[source]
         source: Box<layer::Error>,
     },
+    /// The object cannot be read.
+    #[error("the context cannot be fetched: {0}")]
+    Store(#[from] store::Error),
     /// Standard input is a terminal.
     #[error(
         "the context tar://stdin is to be read from standard input, which is a terminal: pipe an archive into it (with docker run, add -i)"
@@ -109,7 +126,7 @@ pub enum ContextError {
 }
 
 impl Context {
-    /// Gets the files of `source`; an archive is extracted below `scratch`.
+    /// Gets the files of `source`; an archive is extracted below `scratch` while it is read, and kept nowhere else.
     ///
     /// # Errors
     /// [`ContextError`] says what is not there or cannot be read.
@@ -117,6 +134,7 @@ impl Context {
         source: &Source,
         sub_path: Option<&Path>,
         scratch: &Path,
+        network: Network<'_>,
     ) -> Result<Self, ContextError> {
         let directory = match source {
             Source::Directory(path) => path.clone(),
@@ -135,7 +153,25 @@ impl Context {
                 }
                 extract(stdin, source.to_string(), scratch)?
             }
+            Source::Object(location) => {
+                let object = network.runtime.block_on(network.stores.open(location))?;
+                let mut reader = object.read(network.runtime, network.token.clone());
+                let name = source.to_string();
+                let directory = extract(&mut reader, name.clone(), scratch)?;
+                // What follows the archive's end belongs to the checksum of the whole.
+                io::copy(&mut reader, &mut io::sink())
+                    .map_err(|source| ContextError::Open { name, source })?;
+                directory
+            }
         };
+        Self::open(directory, sub_path)
+    }
+
+    /// Opens a directory of this machine.
+    ///
+    /// # Errors
+    /// When it is not there, or the directory for `--context-sub-path` is not in it.
+    pub fn open(directory: PathBuf, sub_path: Option<&Path>) -> Result<Self, ContextError> {
         let metadata = std::fs::metadata(&directory).map_err(|source| ContextError::Directory {
             path: directory.clone(),
             source,
@@ -164,6 +200,11 @@ impl Context {
             rootfs,
             ignore: None,
         })
+    }
+
+    /// Where the files are.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// The files.

@@ -118,9 +118,40 @@ impl Ignore {
         Ok(ignore)
     }
 
+    /// Makes rules of patterns that no file holds, those of `--exclude` and `--parents`: a `#` in front does not make
+    /// a comment, and a pattern with a `/` in front matches nothing. The line in an error counts the patterns.
+    ///
+    /// # Errors
+    /// [`IgnoreError`] says which pattern is none.
+    pub fn from_patterns<'p>(
+        patterns: impl IntoIterator<Item = &'p [u8]>,
+        name: &str,
+    ) -> Result<Self, IgnoreError> {
+        let mut ignore = Self {
+            name: name.to_owned(),
+            ..Self::default()
+        };
+        for (at, pattern) in patterns.into_iter().enumerate() {
+            let written = trim(pattern);
+            if written.is_empty() {
+                continue;
+            }
+            let rule = Rule::compile(clean(written), written, at + 1)
+                .map_err(|wrong| wrong.into_error(name, at + 1))?;
+            ignore.add(rule);
+        }
+        ignore.finish();
+        Ok(ignore)
+    }
+
     /// Returns the name of the file that was parsed.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Returns the rules in the order of their lines.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
     }
 
     /// Says whether there is no rule at all.
@@ -311,6 +342,11 @@ impl Rule {
             }
         };
         cleaned = clean(trim(&cleaned));
+        Self::compile(cleaned, written, number).map(Some)
+    }
+
+    /// Compiles a clean pattern with its sign.
+    fn compile(cleaned: Vec<u8>, written: &[u8], number: usize) -> Result<Self, Wrong> {
         let (is_reinclude, pattern) = match cleaned.strip_prefix(b"!") {
             Some(b"") => return Err(Wrong::Lone),
             Some(pattern) => (true, pattern.to_vec()),
@@ -320,13 +356,13 @@ impl Rule {
             Ok(compiled) => compiled,
             Err(reason) => return Err(Wrong::Pattern(pattern, reason)),
         };
-        Ok(Some(Self {
+        Ok(Self {
             line: number,
             text: String::from_utf8_lossy(written).into_owned(),
             is_reinclude,
             pattern,
             shape,
-        }))
+        })
     }
 }
 

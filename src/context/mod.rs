@@ -9,5 +9,5 @@ pub mod glob;
 pub mod ignore;
 mod source;
 
-pub use fetch::{Context, ContextError, DockerfileText};
+pub use fetch::{Context, ContextError, DockerfileText, Network};
 pub use source::{Source, SourceError};

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::store::{Location, LocationError};
+
 /// Where a build's files come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -12,6 +14,8 @@ pub enum Source {
     Archive(PathBuf),
     /// A tar archive on standard input, plain or compressed.
     Stdin,
+    /// A tar archive in an object store, plain or compressed.
+    Object(Location),
 }
 
 /// Why a text names no context.
@@ -28,8 +32,16 @@ pub enum SourceError {
         /// The scheme, `s3` for example.
         scheme: String,
     },
+    /// The object is not named.
+    #[error("context \"{text}\": {source}")]
+    Location {
+        /// The text.
+        text: String,
+        /// What is wrong with it.
+        source: LocationError,
+    },
     /// The scheme is not known.
-    #[error("context scheme \"{}://\" is not known: expected a directory, dir://DIR, tar://FILE or tar://stdin", scheme.escape_debug())]
+    #[error("context scheme \"{}://\" is not known: expected a directory, dir://DIR, tar://FILE, tar://stdin, s3://BUCKET/KEY, gs://BUCKET/OBJECT or the https:// URL of a blob in Azure", scheme.escape_debug())]
     Unknown {
         /// The scheme.
         scheme: String,
@@ -37,7 +49,7 @@ pub enum SourceError {
 }
 
 impl Source {
-    /// Parses the value of `--context`: a bare path, `dir://PATH`, `tar://PATH` or `tar://stdin`.
+    /// Parses the value of `--context`: a bare path, `dir://PATH`, `tar://PATH`, `tar://stdin`, or an object of a store.
     ///
     /// # Errors
     /// [`SourceError`] names the scheme and what is accepted.
@@ -51,11 +63,18 @@ impl Source {
         if rest.is_empty() {
             return Err(SourceError::Empty(text.to_owned()));
         }
+        if let Some(location) = Location::parse(text) {
+            let location = location.map_err(|source| SourceError::Location {
+                text: text.chars().take(200).collect(),
+                source,
+            })?;
+            return Ok(Self::Object(location));
+        }
         match scheme {
             "dir" => Ok(Self::Directory(rest.into())),
             "tar" if rest == "stdin" => Ok(Self::Stdin),
             "tar" => Ok(Self::Archive(rest.into())),
-            "git" | "s3" | "gs" | "https" | "http" | "ssh" => Err(SourceError::Unsupported {
+            "git" | "https" | "http" | "ssh" => Err(SourceError::Unsupported {
                 scheme: scheme.to_owned(),
             }),
             scheme => Err(SourceError::Unknown {
@@ -71,6 +90,7 @@ impl fmt::Display for Source {
             Self::Directory(path) => write!(f, "{}", path.display()),
             Self::Archive(path) => write!(f, "tar://{}", path.display()),
             Self::Stdin => f.write_str("tar://stdin"),
+            Self::Object(location) => location.fmt(f),
         }
     }
 }
@@ -89,8 +109,13 @@ mod tests {
             Ok(Source::Archive("x.tar.gz".into()))
         );
         assert_eq!(parse("tar://stdin"), Ok(Source::Stdin));
+        assert!(matches!(parse("s3://bucket/key"), Ok(Source::Object(_))));
         assert!(matches!(
-            parse("s3://bucket/key"),
+            parse("s3:///key"),
+            Err(SourceError::Location { .. })
+        ));
+        assert!(matches!(
+            parse("git://host/repository"),
             Err(SourceError::Unsupported { .. })
         ));
         assert!(matches!(parse("ftp://x"), Err(SourceError::Unknown { .. })));

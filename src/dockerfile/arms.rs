@@ -11,6 +11,7 @@ use super::error::{ParseError, Problem};
 use super::flags::Flags;
 use super::heredoc::{self, Heredoc};
 use super::instruction::{Arguments, Node, Reader, known};
+use super::mount::mount_from;
 use super::span::{Span, Spanned};
 use super::suggest;
 use super::word;
@@ -260,6 +261,16 @@ impl<'a> Reader<'a> {
             &["sandbox", "insecure"],
             "sandbox or insecure",
         )?;
+        for mount in &run.mounts {
+            mount_from(&mount.value).map_err(|problem| {
+                let hint = problem.hint();
+                let error = ParseError::new(Problem::Mount(problem), mount.span);
+                match hint {
+                    Some(hint) => error.with_hint(hint),
+                    None => error,
+                }
+            })?;
+        }
         Ok(run)
     }
 

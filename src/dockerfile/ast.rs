@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::heredoc::Heredoc;
 use super::span::{Span, Spanned};
 
 /// A parsed Dockerfile.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Dockerfile {
     /// Parser directives (`# syntax=`, `# escape=`, `# check=`) in the order in which they were written.
     pub directives: Vec<Directive>,
@@ -21,7 +24,8 @@ pub struct Dockerfile {
 }
 
 /// A parser directive at the top of the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Directive {
     /// Which directive it is.
     pub kind: DirectiveKind,
@@ -32,7 +36,8 @@ pub struct Directive {
 }
 
 /// The parser directives that are known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum DirectiveKind {
     /// `# syntax=`: the frontend that the author had in mind.
     Syntax,
@@ -43,7 +48,8 @@ pub enum DirectiveKind {
 }
 
 /// An ARG in front of the first FROM.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ArgInstruction {
     /// The whole instruction.
     pub span: Span,
@@ -58,7 +64,8 @@ pub struct ArgInstruction {
 }
 
 /// One build stage: a FROM and the instructions after it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Stage {
     /// The name after AS, in lower case.
     pub name: Option<Spanned<String>>,
@@ -71,7 +78,8 @@ pub struct Stage {
 }
 
 /// A FROM instruction.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct FromInstruction {
     /// The whole instruction.
     pub span: Span,
@@ -90,7 +98,8 @@ pub struct FromInstruction {
 }
 
 /// One instruction of a stage.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Instruction {
     /// The whole instruction, with its heredocs.
     pub span: Span,
@@ -105,7 +114,8 @@ pub struct Instruction {
 }
 
 /// The instructions that a stage can hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum InstructionKind {
     /// ADD.
     Add(Add),
@@ -169,7 +179,8 @@ impl InstructionKind {
 }
 
 /// A command line: text for the shell, or an argument vector.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Command {
     /// Shell form: one string that the shell of the image gets after `-c`. May be empty.
     Shell(String),
@@ -178,7 +189,8 @@ pub enum Command {
 }
 
 /// `ADD [flags] source... destination`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Add {
     /// Paths, URLs and git references; expanded later. Heredoc sources are in `heredocs`.
     pub sources: Vec<Spanned<String>>,
@@ -203,7 +215,8 @@ pub struct Add {
 }
 
 /// One `NAME` or `NAME=default` of an ARG.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ArgDeclaration {
     /// The name; never expanded.
     pub name: Spanned<String>,
@@ -212,21 +225,24 @@ pub struct ArgDeclaration {
 }
 
 /// `ARG NAME[=default]...`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Arg {
     /// The declarations, in order; at least one.
     pub declarations: Vec<ArgDeclaration>,
 }
 
 /// `CMD command`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Cmd {
     /// The command; never expanded.
     pub command: Spanned<Command>,
 }
 
 /// `COPY [flags] source... destination`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Copy {
     /// Paths; expanded later. Heredoc sources are in `heredocs`.
     pub sources: Vec<Spanned<String>>,
@@ -249,14 +265,16 @@ pub struct Copy {
 }
 
 /// `ENTRYPOINT command`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Entrypoint {
     /// The command; never expanded.
     pub command: Spanned<Command>,
 }
 
 /// One `key=value` of ENV or LABEL; both sides with their quotes, expanded later.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct KeyValue {
     /// The key.
     pub key: Spanned<String>,
@@ -265,7 +283,8 @@ pub struct KeyValue {
 }
 
 /// `ENV key=value...` or `ENV key value`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Env {
     /// The pairs in order; at least one.
     pub pairs: Vec<KeyValue>,
@@ -274,14 +293,16 @@ pub struct Env {
 }
 
 /// `EXPOSE port[/protocol]...`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Expose {
     /// The words, sorted by bytes as BuildKit does; each is expanded and split again later.
     pub ports: Vec<Spanned<String>>,
 }
 
 /// What HEALTHCHECK runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum HealthTest {
     /// `HEALTHCHECK NONE`: switches an inherited check off.
     None,
@@ -290,7 +311,8 @@ pub enum HealthTest {
 }
 
 /// `HEALTHCHECK [flags] CMD command` or `HEALTHCHECK NONE`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Healthcheck {
     /// The check.
     pub test: HealthTest,
@@ -307,7 +329,8 @@ pub struct Healthcheck {
 }
 
 /// `LABEL key=value...` or `LABEL key value`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Label {
     /// The pairs in order; at least one.
     pub pairs: Vec<KeyValue>,
@@ -316,14 +339,16 @@ pub struct Label {
 }
 
 /// `MAINTAINER name`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Maintainer {
     /// The name; never expanded.
     pub name: Spanned<String>,
 }
 
 /// `ONBUILD instruction`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Onbuild {
     /// What the config's `OnBuild` list gets: the trigger as written on one line, with its heredocs.
     pub trigger: String,
@@ -332,7 +357,8 @@ pub struct Onbuild {
 }
 
 /// `RUN [flags] command`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Run {
     /// The command line as written, without heredoc bodies; see [`Run::invocation`].
     pub command: Spanned<Command>,
@@ -349,7 +375,8 @@ pub struct Run {
 }
 
 /// What a RUN executes once its heredocs are taken into account.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Invocation {
     /// The shell of the image gets this text after `-c`.
     Shell(String),
@@ -366,35 +393,40 @@ pub enum Invocation {
 }
 
 /// `SHELL ["program", "argument"...]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Shell {
     /// The program and its arguments; at least one; never expanded.
     pub shell: Spanned<Vec<String>>,
 }
 
 /// `STOPSIGNAL signal`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Stopsignal {
     /// The signal; expanded and validated later.
     pub signal: Spanned<String>,
 }
 
 /// `USER name[:group]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct User {
     /// The user; expanded later.
     pub user: Spanned<String>,
 }
 
 /// `VOLUME path...`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Volume {
     /// The paths; expanded later; at least one.
     pub paths: Vec<Spanned<String>>,
 }
 
 /// `WORKDIR path`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Workdir {
     /// The path; expanded later.
     pub path: Spanned<String>,

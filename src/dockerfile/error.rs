@@ -58,6 +58,47 @@ impl ParseError {
         }
     }
 
+    /// What to do: the hint for this very place, else what can be said of every such problem.
+    pub fn advice(&self) -> Option<String> {
+        if self.hint.is_some() {
+            return self.hint.clone();
+        }
+        let advice = match &self.problem {
+            Problem::JsonNotStrings => "put every element into double quotes",
+            Problem::NoDestination { .. } => {
+                "name what is copied, then where to: COPY source destination"
+            }
+            Problem::BadEscape { .. } => "write # escape=` or remove the line",
+            Problem::DuplicateDirective { .. } => "remove one of the two lines",
+            Problem::NoValue { .. } => "write NAME=value; a value may be empty: NAME=",
+            Problem::FlagValue { .. } => {
+                "write one of the values that it takes, or leave the flag out"
+            }
+            Problem::UnknownFlag { .. } => "`--` in front of the arguments ends the flags",
+            Problem::DuplicateFlag { .. } => "keep one of them",
+            Problem::FlagNeedsValue { .. } => "write the flag with its value: --flag=value",
+            Problem::FromArguments => "to name the stage write FROM image AS name",
+            Problem::Duration { .. } => "write for example 30s or 1m30s",
+            Problem::HealthcheckType { .. } => "write HEALTHCHECK CMD command, or HEALTHCHECK NONE",
+            Problem::HeredocDestination { .. } => {
+                "put the heredoc first and the destination last: COPY <<EOF /path"
+            }
+            Problem::UnterminatedHeredoc { .. } => {
+                "end the document with a line that holds nothing but the delimiter; only <<- allows tabs before it"
+            }
+            Problem::OutsideStage { .. } => "move it below a FROM",
+            Problem::NoFrom | Problem::NoInstruction | Problem::Empty => {
+                "begin with FROM and the image to start from, or FROM scratch"
+            }
+            Problem::OnbuildTrigger { .. } => {
+                "triggers can be any instruction but FROM, ONBUILD and MAINTAINER"
+            }
+            Problem::StageName { .. } => "choose another name",
+            _ => return None,
+        };
+        Some(advice.to_owned())
+    }
+
     pub(super) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
@@ -167,6 +208,9 @@ pub enum Problem {
         /// What can be written.
         expected: &'static str,
     },
+    /// A `--mount` that cannot be read.
+    #[error("{0}")]
+    Mount(super::mount::MountError),
     /// No argument where there must be one.
     #[error("{instruction} requires at least one argument")]
     NoArgument {

@@ -8,7 +8,7 @@ use super::span::Span;
 use super::word;
 
 /// A document that an instruction names with `<<NAME`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Heredoc {
     /// The delimiter without quotes; for COPY and ADD also the file's name.
     pub name: String,

@@ -17,6 +17,8 @@ mod flags;
 mod heredoc;
 mod instruction;
 mod lines;
+pub mod lint;
+mod mount;
 mod pattern;
 #[cfg(test)]
 mod robustness_tests;
@@ -36,8 +38,9 @@ pub use ast::{
 };
 pub use error::{ParseError, ParseErrors, Problem};
 pub use heredoc::Heredoc;
+pub use mount::{Mount, MountError, MountType, Sharing, mount_from};
 pub use span::{LineIndex, Position, Span, Spanned};
-pub use suggest::nearest;
+pub use suggest::{nearest, nearest_name};
 
 use instruction::{Documents, Node};
 use lines::{Lines, Logical};

@@ -1,7 +1,7 @@
 //! Positions in a Dockerfile: byte ranges, and the lines and columns that people read.
 
 /// A byte range in the text that was parsed; `end` is one past the last byte.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 pub struct Span {
     /// Offset of the first byte.
     pub start: usize,
@@ -26,7 +26,7 @@ impl Span {
 }
 
 /// A value with the place where it was written.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct Spanned<T> {
     /// What was written.
     pub value: T,

@@ -9,20 +9,10 @@ const SHORT: usize = 3;
 /// Returns the known word that is nearest to `word`, in the case of `word`; `None` if none is near.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let lower = word.to_lowercase();
-    let is_short = lower.chars().count() <= SHORT;
-    let limit = if is_short { 1 } else { MAX_DISTANCE };
-    let mut best: Option<(usize, &str)> = None;
-    for candidate in known {
-        let candidate_lower = candidate.to_lowercase();
-        if candidate_lower == lower {
-            return None;
-        }
-        let distance = distance(&lower, &candidate_lower);
-        if distance <= limit && best.is_none_or(|(least, _)| distance < least) {
-            best = Some((distance, candidate));
-        }
+    let (distance, found) = best(&lower, known)?;
+    if distance == 0 {
+        return None;
     }
-    let (_, found) = best?;
     Some(if word == lower {
         found.to_lowercase()
     } else if word == word.to_uppercase() {
@@ -30,6 +20,26 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     } else {
         found.to_owned()
     })
+}
+
+/// Returns the known name that is nearest to `name` where case matters: `Foo` is near to `FOO`, and comes as it is.
+pub fn nearest_name<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let others = known.into_iter().filter(|known| *known != name);
+    best(&name.to_lowercase(), others).map(|(_, found)| found.to_owned())
+}
+
+/// The nearest word and its distance; of several, the first one by its letters.
+fn best<'a>(lower: &str, known: impl IntoIterator<Item = &'a str>) -> Option<(usize, &'a str)> {
+    let is_short = lower.chars().count() <= SHORT;
+    let limit = if is_short { 1 } else { MAX_DISTANCE };
+    let mut best: Option<(usize, &str)> = None;
+    for candidate in known {
+        let distance = distance(lower, &candidate.to_lowercase());
+        if distance <= limit && best.is_none_or(|least| (distance, candidate) < least) {
+            best = Some((distance, candidate));
+        }
+    }
+    best
 }
 
 /// Counts the insertions, deletions, substitutions and swaps of neighbours between two words.
@@ -77,5 +87,17 @@ mod tests {
         check("COPY", None);
         check("FOOBAR", None);
         check(&"x".repeat(60_000), None);
+    }
+
+    #[test]
+    fn names_keep_their_case() {
+        let known = ["FOO_BAR", "Stage", "PATH"];
+        let check = |name: &str, expect: Option<&str>| {
+            assert_eq!(nearest_name(name, known).as_deref(), expect, "{name}");
+        };
+        check("foo_bra", Some("FOO_BAR"));
+        check("stage", Some("Stage"));
+        check("PATH", None);
+        check("xyz", None);
     }
 }

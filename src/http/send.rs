@@ -30,6 +30,9 @@ impl Http {
             .clone()
             .unwrap_or_else(|| request.url.clone());
         let mut url = request.url.clone();
+        if request.led_by.is_some() {
+            strip_user(&mut url);
+        }
         let mut method = request.method.clone();
         for _ in 0..=REDIRECT_LIMIT {
             let response = self.send_hop(&request, &method, &url, &first).await?;
@@ -236,14 +239,24 @@ fn redirect_target(response: &Response, method: &Method) -> Result<Option<(Url, 
     let location = location
         .to_str()
         .map_err(|_| bad("the location is not text"))?;
-    let target = response
+    let mut target = response
         .url()
         .join(location)
         .map_err(|error| bad(&error.to_string()))?;
     if !matches!(target.scheme(), "http" | "https") {
         return Err(bad("its scheme is neither http nor https"));
     }
+    strip_user(&mut target);
     Ok(Some((target, method.clone())))
+}
+
+/// Leaves out the user and password that a server put into a URL: we present our own credentials or none.
+fn strip_user(url: &mut Url) {
+    if !url.username().is_empty() || url.password().is_some() {
+        // Only URLs without a host refuse this, and those have neither.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+    }
 }
 
 /// What is known of an upload from outside.

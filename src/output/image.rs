@@ -145,7 +145,7 @@ pub fn remote_layers(base: &ResolvedImage) -> Result<Vec<ImageLayer>, Error> {
         .collect())
 }
 
-fn in_format(media_type: &MediaType, format: Format) -> Result<MediaType, Error> {
+pub(super) fn in_format(media_type: &MediaType, format: Format) -> Result<MediaType, Error> {
     match format {
         Format::Oci => Ok(media_type.to_oci()),
         Format::Docker => {

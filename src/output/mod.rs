@@ -3,14 +3,18 @@
 //! [`assemble`] makes the [`Image`] out of a configuration and layers; [`publish`] sends it to all [`Output`]s and
 //! says what came of it; [`write_reports`] writes digest and metadata files afterwards. Files are complete when they
 //! appear under their names, and a tag is written when everything that it stands for is in its registry, and in the
-//! registries of all other destinations. [`upload`] sends a layer ahead, while the next step still runs.
+//! registries of all other destinations. [`upload`] sends a layer ahead, while the next step still runs. What exists
+//! already is [`Content`], out of a registry or of files: [`index()`] makes one name of several, [`push()`] pushes it.
 
 mod archive;
+mod content;
 mod image;
+mod index;
 mod layout;
 mod push;
 mod report;
 mod source;
+mod stored;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +22,9 @@ use std::sync::Arc;
 use crate::oci::{Descriptor, Digest, Reference};
 use crate::registry::{self, BlobPush, Client};
 
+pub use content::{Content, ContentBlob};
 pub use image::{Assembly, Format, Image, ImageLayer, LayerSource, assemble, remote_layers};
+pub use index::{IndexOptions, Member, index};
 pub use push::upload;
 pub use report::{Reports, write_reports};
 
@@ -31,6 +37,8 @@ pub enum Output {
         destinations: Vec<Reference>,
         /// Repositories that may have some of the layers, to mount them from.
         mount_from: Vec<Reference>,
+        /// Whether a tag that must not change may stay as it is.
+        ignores_immutable: bool,
     },
     /// A directory in the OCI image layout.
     Layout {
@@ -53,8 +61,8 @@ pub enum Output {
 pub struct Published {
     /// The manifest's descriptor; its digest is the image's.
     pub descriptor: Descriptor,
-    /// The digest of the configuration, which Docker calls the image's id.
-    pub config_digest: Digest,
+    /// The digest of the configuration, which Docker calls the image's id; an index has none.
+    pub config_digest: Option<Digest>,
     /// The names that were pushed.
     pub pushed: Vec<Reference>,
     /// The layout that was written.
@@ -90,6 +98,13 @@ pub enum Event {
         target: String,
         /// How it came there.
         how: BlobPush,
+    },
+    /// A name must not change and stands for another image.
+    TagKept {
+        /// The name.
+        reference: Reference,
+        /// What it stands for.
+        digest: Digest,
     },
     /// A name stands for the image now.
     Tagged {
@@ -146,6 +161,14 @@ pub enum Error {
         /// The cause.
         source: Box<registry::Error>,
     },
+    /// What is to be pushed is not what it should be.
+    #[error("{what}: {reason}")]
+    Content {
+        /// The image, index or file.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A layer of the base image cannot be fetched.
     #[error("{source}")]
     Fetch {
@@ -172,6 +195,44 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Names what cannot be fetched from a registry.
+    fn fetch(source: registry::Error) -> Self {
+        Self::Fetch {
+            source: Box::new(source),
+        }
+    }
+}
+
+/// Pushes an image or index that exists already, with all below it, to registries.
+///
+/// # Errors
+/// The first failure. No tag was written then, unless the error names some.
+pub async fn push(
+    content: &Content,
+    destinations: &[Reference],
+    ignores_immutable: bool,
+    client: &Client,
+    on_event: Option<&OnEvent>,
+) -> Result<Published, Error> {
+    let push = push::Push {
+        content,
+        destinations,
+        mount_from: &[],
+        ignores_immutable,
+        client,
+        on_event,
+    };
+    let pushed = push.run().await?;
+    Ok(Published {
+        descriptor: content.descriptor.clone(),
+        config_digest: content.config.clone(),
+        pushed,
+        layout: None,
+        archive: None,
+    })
+}
+
 /// Sends an image to all outputs: files first, so that a full disk is known before any tag is written.
 ///
 /// # Errors
@@ -184,7 +245,7 @@ pub async fn publish(
 ) -> Result<Published, Error> {
     let mut published = Published {
         descriptor: image.descriptor.clone(),
-        config_digest: image.config_descriptor.digest.clone(),
+        config_digest: Some(image.config_descriptor.digest.clone()),
         pushed: Vec::new(),
         layout: None,
         archive: None,
@@ -207,11 +268,13 @@ pub async fn publish(
             Output::Registry {
                 destinations,
                 mount_from,
+                ignores_immutable,
             } => {
                 let push = push::Push {
-                    image,
+                    content: &Content::of_image(image),
                     destinations,
                     mount_from,
+                    ignores_immutable: *ignores_immutable,
                     client,
                     on_event,
                 };

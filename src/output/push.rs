@@ -1,21 +1,22 @@
-//! To registries: all blobs to all repositories, then the manifest by its digest, then the tags.
+//! To registries: all blobs to all repositories, then the manifests by their digests, then the tags.
 
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use super::{Error, Event, Image, ImageLayer, LayerSource, OnEvent};
-use crate::oci::{Descriptor, Reference};
+use super::{Content, Error, Event, ImageLayer, LayerSource, OnEvent};
+use crate::oci::{Descriptor, Digest, Reference};
 use crate::registry::{self, BlobSource, BlobUpload, Client, OnBytes};
 
 /// Blobs that are looked after at the same time; the client limits how many of them transfer.
 const BLOBS_AT_ONCE: usize = 16;
 
-/// A push of one image to several names.
+/// A push of one image or index to several names.
 pub(super) struct Push<'a> {
-    pub(super) image: &'a Image,
+    pub(super) content: &'a Content,
     pub(super) destinations: &'a [Reference],
     pub(super) mount_from: &'a [Reference],
+    pub(super) ignores_immutable: bool,
     pub(super) client: &'a Client,
     pub(super) on_event: Option<&'a OnEvent>,
 }
@@ -34,7 +35,10 @@ pub async fn upload(
     for target in repositories(destinations) {
         let blob = Blob {
             descriptor: &layer.descriptor,
-            source: blob_source(layer),
+            source: &match &layer.source {
+                LayerSource::File(path) => BlobSource::File(path.clone()),
+                LayerSource::Remote(reference) => BlobSource::Remote(reference.clone()),
+            },
         };
         blob.put(client, target, &done, on_event, false)
             .await
@@ -59,36 +63,64 @@ impl Push<'_> {
             done.push((*target).clone());
         }
         for target in &repositories {
-            self.put_manifest(target).await.map_err(failed)?;
+            for document in self.content.documents() {
+                self.put_manifest(target, document).await.map_err(failed)?;
+            }
         }
         let mut tagged: Vec<Reference> = Vec::new();
         for destination in self.destinations {
-            let image = self.image;
-            let tag = destination.tag_or_latest();
-            let result = self
-                .client
-                .push_manifest(destination, tag, &image.descriptor, &image.manifest)
-                .await;
-            if let Err(source) = result {
+            let kept = self.put_tag(destination).await.map_err(|source| {
                 if tagged.is_empty() {
-                    return Err(Error::Push {
-                        source: Box::new(source),
-                    });
+                    return failed(source);
                 }
-                return Err(Error::PartlyPushed {
+                Error::PartlyPushed {
                     pushed: tagged.iter().map(ToString::to_string).collect(),
                     source: Box::new(source),
-                });
-            }
+                }
+            })?;
             let reference = destination.clone();
-            let digest = image.descriptor.digest.clone();
-            tell(self.on_event, || Event::Tagged {
-                reference: reference.clone(),
-                digest,
+            tell(self.on_event, || match kept {
+                Some(digest) => Event::TagKept { reference, digest },
+                None => Event::Tagged {
+                    reference,
+                    digest: self.content.descriptor.digest.clone(),
+                },
             });
-            tagged.push(reference);
+            tagged.push(destination.clone());
         }
         Ok(tagged)
+    }
+
+    /// Writes a tag. Gives what it stands for if it must not be changed and the user said that this is no failure.
+    async fn put_tag(&self, destination: &Reference) -> Result<Option<Digest>, registry::Error> {
+        let Content {
+            descriptor, bytes, ..
+        } = self.content;
+        let tag = destination.tag_or_latest();
+        let result = self
+            .client
+            .push_manifest(destination, tag, descriptor, bytes)
+            .await;
+        match result {
+            Err(error) if self.ignores_immutable && error.may_be_immutable_tag() => {
+                // The registry took the same manifest by its digest a moment ago: what it refuses is to move the tag,
+                // if there is one.
+                let named = destination.with_tag(tag);
+                let asked = match &named {
+                    Ok(named) => {
+                        self.client
+                            .manifest_digest(named, registry::Action::Push)
+                            .await
+                    }
+                    Err(_) => Ok(None),
+                };
+                match asked {
+                    Ok(Some(digest)) => Ok(Some(digest)),
+                    Ok(None) | Err(_) => Err(error),
+                }
+            }
+            other => other.map(|()| None),
+        }
     }
 
     async fn put_blobs(
@@ -97,24 +129,21 @@ impl Push<'_> {
         mount_from: &[Reference],
         is_forced: bool,
     ) -> Result<(), registry::Error> {
-        let config = BlobSource::Bytes(self.image.config.clone());
-        let mut blobs = vec![Blob {
-            descriptor: &self.image.config_descriptor,
-            source: config,
-        }];
-        for layer in &self.image.layers {
-            let descriptor = &layer.descriptor;
-            let is_known = blobs
-                .iter()
-                .any(|blob| blob.descriptor.digest == descriptor.digest);
-            // A foreign layer is not distributed: the manifest says where it is to be had.
-            if !is_known && !descriptor.media_type.is_foreign() {
-                blobs.push(Blob {
-                    descriptor,
-                    source: blob_source(layer),
-                });
-            }
-        }
+        // What is taken out of the same repository is there.
+        let is_there = |source: &BlobSource| match source {
+            BlobSource::Remote(reference) => reference.name() == target.name(),
+            BlobSource::Bytes(_) | BlobSource::File(_) | BlobSource::Part { .. } => false,
+        };
+        let blobs: Vec<_> = self
+            .content
+            .distributed()
+            .into_iter()
+            .filter(|blob| !is_there(&blob.source))
+            .map(|blob| Blob {
+                descriptor: &blob.descriptor,
+                source: &blob.source,
+            })
+            .collect();
         let pushes: Vec<_> = blobs
             .iter()
             .map(|blob| blob.put(self.client, target, mount_from, self.on_event, is_forced))
@@ -126,23 +155,24 @@ impl Push<'_> {
         Ok(())
     }
 
-    /// Puts the manifest under its digest. A registry that misses a blob after all, because it lied or because it
+    /// Puts a manifest under its digest. A registry that misses a blob after all, because it lied or because it
     /// collected garbage, is sent all of them once more.
-    async fn put_manifest(&self, target: &Reference) -> Result<(), registry::Error> {
-        let image = self.image;
-        let name = image.descriptor.digest.as_str();
-        match self
-            .client
-            .push_manifest(target, name, &image.descriptor, &image.manifest)
-            .await
-        {
+    async fn put_manifest(
+        &self,
+        target: &Reference,
+        document: &Content,
+    ) -> Result<(), registry::Error> {
+        let name = document.descriptor.digest.as_str();
+        let put = || {
+            self.client
+                .push_manifest(target, name, &document.descriptor, &document.bytes)
+        };
+        match put().await {
             Err(error)
                 if error.has_code("MANIFEST_BLOB_UNKNOWN") || error.has_code("BLOB_UNKNOWN") =>
             {
                 self.put_blobs(target, &[], true).await?;
-                self.client
-                    .push_manifest(target, name, &image.descriptor, &image.manifest)
-                    .await
+                put().await
             }
             other => other,
         }
@@ -151,7 +181,7 @@ impl Push<'_> {
 
 struct Blob<'a> {
     descriptor: &'a Descriptor,
-    source: BlobSource,
+    source: &'a BlobSource,
 }
 
 impl Blob<'_> {
@@ -183,11 +213,10 @@ impl Blob<'_> {
                 });
             })
         });
-        let source = &self.source;
         let upload = BlobUpload {
             target,
             descriptor,
-            source,
+            source: self.source,
             mount_from,
             on_sent: on_sent.as_ref(),
             is_forced,
@@ -205,13 +234,6 @@ impl Blob<'_> {
 fn tell(on_event: Option<&OnEvent>, event: impl FnOnce() -> Event) {
     if let Some(on_event) = on_event {
         on_event(event());
-    }
-}
-
-fn blob_source(layer: &ImageLayer) -> BlobSource {
-    match &layer.source {
-        LayerSource::File(path) => BlobSource::File(path.clone()),
-        LayerSource::Remote(reference) => BlobSource::Remote(reference.clone()),
     }
 }
 

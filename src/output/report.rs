@@ -68,11 +68,16 @@ fn metadata(published: &Published, names: &[Reference]) -> Result<Vec<u8>, Error
         .iter()
         .map(|name| format!("{}:{}", name.name(), name.tag_or_latest()))
         .collect();
-    let mut metadata = json!({
-        "containerimage.config.digest": published.config_digest,
-        "containerimage.descriptor": published.descriptor,
-        "containerimage.digest": published.descriptor.digest,
-    });
+    let mut metadata = json!({});
+    if let Some(config) = &published.config_digest {
+        metadata["containerimage.config.digest"] = config.as_str().into();
+    }
+    let descriptor = serde_json::to_value(&published.descriptor).map_err(|source| Error::Json {
+        what: "the metadata",
+        source,
+    })?;
+    metadata["containerimage.descriptor"] = descriptor;
+    metadata["containerimage.digest"] = published.descriptor.digest.as_str().into();
     if !names.is_empty() {
         metadata["image.name"] = names.join(",").into();
     }
@@ -145,7 +150,7 @@ mod tests {
     fn published() -> Published {
         Published {
             descriptor: Descriptor::of(MediaType::OCI_MANIFEST, b"manifest"),
-            config_digest: Digest::of(b"config"),
+            config_digest: Some(Digest::of(b"config")),
             pushed: Vec::new(),
             layout: None,
             archive: None,

@@ -50,10 +50,7 @@ pub(super) async fn copy_layer(
             let fetch = |source| Error::Fetch {
                 source: Box::new(source),
             };
-            let mut download = client
-                .download(reference, descriptor)
-                .await
-                .map_err(fetch)?;
+            let mut download = client.download(reference, descriptor);
             while let Some(bytes) = download.next().await.map_err(fetch)? {
                 writer
                     .write_all(&bytes)

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::remote::without_password;
 use super::{
     CopyFrom, CopySource, CopyStep, Plan, RunStep, StageBase, StagePlan, StepKind, Unpack,
 };
@@ -69,6 +70,15 @@ fn write_copy(out: &mut fmt::Formatter<'_>, copy: &CopyStep) -> fmt::Result {
     for source in &copy.sources {
         match source {
             CopySource::Path(path) => write!(out, " {}", shown(&path.value))?,
+            CopySource::Parents { root, pattern, .. } => {
+                write!(out, " {} of {}", shown(pattern), shown(&root.value))?;
+            }
+            CopySource::Url(url) => {
+                write!(out, " {}", shown(&without_password(&url.url.value)))?;
+                if let Some(checksum) = &url.checksum {
+                    write!(out, " of {checksum}")?;
+                }
+            }
             CopySource::Inline { name, content } => {
                 write!(out, " <<{} of {} bytes", one_line(name), content.len())?;
             }
@@ -86,8 +96,15 @@ fn write_copy(out: &mut fmt::Formatter<'_>, copy: &CopyStep) -> fmt::Result {
     if let Some(chmod) = &copy.chmod {
         write!(out, " mode {}", chmod.value.as_str())?;
     }
+    for pattern in &copy.exclude {
+        write!(out, " without {}", shown(&pattern.value))?;
+    }
+    if copy.link {
+        write!(out, " linked")?;
+    }
     match copy.unpack {
         Unpack::Auto => writeln!(out, ", archives unpacked"),
+        Unpack::Always => writeln!(out, ", all archives unpacked"),
         Unpack::Never => writeln!(out),
     }
 }

@@ -91,11 +91,8 @@ pub(super) fn globals(
     Ok(scope)
 }
 
-/// What every Dockerfile may use without a default.
-fn automatic_args(
-    dockerfile: &Dockerfile,
-    options: &Options,
-) -> impl Iterator<Item = (&'static str, String)> {
+/// The arguments that every Dockerfile may use in FROM without declaring them, with their values.
+pub fn automatic_args(dockerfile: &Dockerfile, options: &Options) -> Vec<(&'static str, String)> {
     let (target, build) = (&options.target_platform, &options.build_platform);
     let text = |part: &Option<String>| part.clone().unwrap_or_default();
     [
@@ -111,7 +108,7 @@ fn automatic_args(
         ("TARGETVARIANT", text(&target.variant)),
         ("TARGETSTAGE", target_stage(dockerfile, options)),
     ]
-    .into_iter()
+    .into()
 }
 
 /// The target as it was asked for, else the name of the last stage, else `default`.

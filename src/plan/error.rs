@@ -1,8 +1,8 @@
 //! Why there is no plan.
 
 use crate::dockerfile::word::WordError;
-use crate::dockerfile::{ParseErrors, Span};
-use crate::oci::{PlatformError, ReferenceError};
+use crate::dockerfile::{MountError, ParseErrors, Span};
+use crate::oci::{DigestError, PlatformError, ReferenceError};
 
 use super::ChmodError;
 
@@ -159,6 +159,28 @@ pub enum PlanError {
         /// Where.
         span: Span,
     },
+    /// `ADD --checksum` where it does not stand for one download.
+    #[error("--checksum goes with one source, a URL or a git repository")]
+    ChecksumOfWhat {
+        /// Where.
+        span: Span,
+    },
+    /// `ADD --checksum` with something else.
+    #[error("{source}")]
+    Checksum {
+        /// What is wrong with it.
+        source: DigestError,
+        /// Where.
+        span: Span,
+    },
+    /// `RUN --mount` with something else.
+    #[error("{source}")]
+    Mount {
+        /// What is wrong with it.
+        source: MountError,
+        /// Where.
+        span: Span,
+    },
     /// `RUN []`.
     #[error("RUN has no command")]
     EmptyRun {
@@ -188,6 +210,9 @@ impl PlanError {
             | Self::Signal { span, .. }
             | Self::Chmod { span, .. }
             | Self::RemoteCopy { span, .. }
+            | Self::ChecksumOfWhat { span }
+            | Self::Checksum { span, .. }
+            | Self::Mount { span, .. }
             | Self::EmptyRun { span } => *span,
         }
     }
@@ -212,21 +237,30 @@ impl PlanError {
                 "give the ARG in front of the first FROM a default, or pass --build-arg".to_owned(),
             ),
             Self::LaterStage { from, .. } => Some(format!("move stage {from} up")),
+            Self::Expansion {
+                source: WordError::Required { name, .. },
+                ..
+            } => Some(format!("set {name} with ARG or ENV before, or pass --build-arg {name}=...")),
+            Self::Expansion { .. } => Some("a literal $ is written \\$; ${NAME:-default}, ${NAME:+other}, ${NAME:?message}, ${NAME#pattern} and ${NAME/pattern/other} are known".to_owned()),
+            Self::Platform { .. } => Some("write for example linux/amd64".to_owned()),
+            Self::StageIndex { .. } => Some("name the stage: FROM image AS name, then --from=name".to_owned()),
+            Self::Cycle { .. } => Some("take out one of the copies, or move what both need into a stage of its own".to_owned()),
+            Self::BlankVolume { .. } => Some("set the variable with ARG or ENV before".to_owned()),
+            Self::Signal { .. } => Some("write a name such as SIGTERM, or a number".to_owned()),
+            Self::Chmod { .. } => Some("write for example --chmod=755".to_owned()),
+            Self::Port { .. } => Some("write ports as 8080, 8080/udp or 8000-8010".to_owned()),
+            Self::EmptyRun { .. } => Some("write a command, or remove the line".to_owned()),
             Self::RemoteCopy { .. } => Some("use ADD".to_owned()),
+            Self::ChecksumOfWhat { .. } => {
+                Some("give every source that has a checksum an ADD of its own".to_owned())
+            }
+            Self::Mount { source, .. } => source.hint(),
             Self::Unsupported { .. }
-            | Self::Expansion { .. }
             | Self::Reference { nearest: None, .. }
-            | Self::Platform { .. }
-            | Self::StageIndex { .. }
-            | Self::Cycle { .. }
             | Self::MissingConfig { .. }
             | Self::Trigger { .. }
-            | Self::BlankName { .. }
-            | Self::Port { .. }
-            | Self::BlankVolume { .. }
-            | Self::Signal { .. }
-            | Self::Chmod { .. }
-            | Self::EmptyRun { .. } => None,
+            | Self::Checksum { .. }
+            | Self::BlankName { .. } => None,
         }
     }
 }

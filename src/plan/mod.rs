@@ -12,10 +12,12 @@ mod environment;
 mod error;
 mod expand;
 mod golang;
+mod mount;
 mod options;
 mod outline;
 mod path;
 mod ports;
+mod remote;
 mod run;
 mod settings;
 mod signals;
@@ -26,12 +28,14 @@ mod transfer;
 mod triggers;
 
 pub use chmod::{ChmodError, ChmodSpec};
+pub use environment::automatic_args;
 pub use error::{PlanError, PlanWarning};
 pub use options::Options;
 pub use outline::{ImageUse, Outline, OutlineBase, OutlineStage, outline};
 pub use step::{
-    CopyFrom, CopySource, CopyStep, Origin, Plan, RunStep, StageBase, StagePlan, Step, StepKind,
-    Unpack, WorkdirStep,
+    CacheMount, CopyFrom, CopySource, CopyStep, MountAccess, MountKind, Origin, Plan, RunMount,
+    RunNetwork, RunSecurity, RunStep, StageBase, StagePlan, Step, StepKind, Unpack, UrlSource,
+    WorkdirStep,
 };
 
 use crate::dockerfile::{Dockerfile, InstructionKind};

@@ -2,6 +2,8 @@
 
 use crate::oci::Platform;
 
+use super::RunNetwork;
+
 /// What the user asked for, apart from the Dockerfile.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -18,4 +20,6 @@ pub struct Options {
     pub build_platform: Platform,
     /// `--label key=value`, in order; only the target stage gets them.
     pub labels: Vec<(String, String)>,
+    /// The network of RUN steps that do not ask for another one.
+    pub network: RunNetwork,
 }

@@ -5,7 +5,7 @@ use crate::oci::{ImageConfig, Platform, Reference};
 
 use super::environment::globals;
 use super::sources::{
-    self, Base, Source, bases, copy_from, copy_source, is_same_image, stage_label, stage_named,
+    self, Base, Named, Source, bases, froms, is_same_image, stage_label, stage_named,
 };
 use super::{Options, PlanError, triggers};
 
@@ -140,13 +140,9 @@ fn check_circles(dockerfile: &Dockerfile) -> Result<(), PlanError> {
     let count = dockerfile.stages.len();
     let mut edges: Vec<Vec<(usize, Span)>> = vec![Vec::new(); count];
     for (number, stage) in dockerfile.stages.iter().enumerate() {
-        for from in stage
-            .instructions
-            .iter()
-            .filter_map(|one| copy_from(&one.kind))
-        {
-            if let Source::Stage(other) = copy_source(dockerfile, from)? {
-                edges[number].push((other, from.span));
+        for from in stage.instructions.iter().flat_map(|one| froms(&one.kind)) {
+            if let Source::Stage(other) = from.source(dockerfile)? {
+                edges[number].push((other, from.span()));
             }
         }
     }
@@ -211,8 +207,8 @@ impl Walk<'_> {
             if let Source::Stage(parent) = self.bases[number].source {
                 waiting.push(parent);
             }
-            for from in self.copies(number) {
-                if let Source::Stage(other) = self.copy_source(number, &from)? {
+            for from in self.froms(number) {
+                if let Source::Stage(other) = self.source(number, &from)? {
                     waiting.push(other);
                 }
             }
@@ -224,8 +220,8 @@ impl Walk<'_> {
             .try_for_each(|number| self.add_stage(number))
     }
 
-    /// The `--from`s of a stage, those of its parent's triggers first.
-    fn copies(&self, number: usize) -> Vec<Spanned<String>> {
+    /// What a stage takes files from, its parent's triggers first.
+    fn froms(&self, number: usize) -> Vec<Named> {
         let brought = match self.bases[number].source {
             Source::Stage(parent) => triggers::of_stage(self.dockerfile, parent),
             Source::Scratch | Source::Image(_) => Vec::new(),
@@ -233,24 +229,23 @@ impl Walk<'_> {
         let brought = brought.iter().map(|trigger| &trigger.instruction);
         let own = &self.dockerfile.stages[number].instructions;
         let all = brought.chain(own);
-        all.filter_map(|one| copy_from(&one.kind).cloned())
-            .collect()
+        all.flat_map(|one| froms(&one.kind)).collect()
     }
 
-    /// What a `COPY --from` in a stage names; never a stage that comes later.
-    fn copy_source(&self, number: usize, from: &Spanned<String>) -> Result<Source, PlanError> {
-        let source = copy_source(self.dockerfile, from)?;
+    /// What an instruction in a stage takes files from; never a stage that comes later.
+    fn source(&self, number: usize, from: &Named) -> Result<Source, PlanError> {
+        let source = from.source(self.dockerfile)?;
         match source {
             Source::Stage(other) if other >= number => Err(PlanError::LaterStage {
                 from: stage_label(self.dockerfile, other),
                 stage: stage_label(self.dockerfile, number),
-                span: from.span,
+                span: from.span(),
             }),
-            Source::Scratch => Err(PlanError::Unsupported {
+            Source::Scratch if matches!(from, Named::Copy(_)) => Err(PlanError::Unsupported {
                 what: "COPY --from=scratch".to_owned(),
-                span: from.span,
+                span: from.span(),
             }),
-            Source::Stage(_) | Source::Image(_) => Ok(source),
+            Source::Stage(_) | Source::Image(_) | Source::Scratch => Ok(source),
         }
     }
 
@@ -270,14 +265,14 @@ impl Walk<'_> {
         };
         self.stage_bases[number] = Some(base);
         self.platforms[number] = platform;
-        for from in self.copies(number) {
+        for from in self.froms(number) {
             self.add_copied_image(number, &from)?;
         }
         Ok(())
     }
 
-    fn add_copied_image(&mut self, number: usize, from: &Spanned<String>) -> Result<(), PlanError> {
-        if let Source::Image(name) = self.copy_source(number, from)? {
+    fn add_copied_image(&mut self, number: usize, from: &Named) -> Result<(), PlanError> {
+        if let Source::Image(name) = self.source(number, from)? {
             self.add_image(&name, self.options.target_platform.clone(), false)?;
         }
         Ok(())
@@ -319,14 +314,13 @@ impl Walk<'_> {
         };
         let place = self.dockerfile.stages[number].from.span;
         for trigger in triggers::of_image(&known[image], place)? {
-            let Some(from) = copy_from(&trigger.instruction.kind) else {
-                continue;
-            };
-            let from = Spanned::new(from.value.clone(), place);
-            if let Source::Stage(other) = self.copy_source(number, &from)? {
-                self.reach(other)?;
+            for from in froms(&trigger.instruction.kind) {
+                let from = from.at(place);
+                if let Source::Stage(other) = self.source(number, &from)? {
+                    self.reach(other)?;
+                }
+                self.add_copied_image(number, &from)?;
             }
-            self.add_copied_image(number, &from)?;
         }
         Ok(())
     }

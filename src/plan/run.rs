@@ -3,7 +3,7 @@
 use crate::dockerfile::{Invocation, Run, Span};
 
 use super::stage::{Outcome, State};
-use super::{PlanError, RunStep, StepKind, environment, path};
+use super::{PlanError, RunNetwork, RunSecurity, RunStep, StepKind, environment, path};
 
 /// Where a program out of the Dockerfile is mounted.
 const PROGRAMS: &str = "/dev/pipes";
@@ -11,7 +11,10 @@ const PROGRAMS: &str = "/dev/pipes";
 impl State<'_> {
     /// A program in a heredoc is started by the shell, as in BuildKit.
     pub(super) fn run(&mut self, run: &Run, span: Span) -> Outcome {
-        self.check_run_flags(run)?;
+        if let Some(device) = run.devices.first() {
+            return Err(self.unsupported("RUN --device", device.span));
+        }
+        let mounts = self.run_mounts(run)?;
         let mut program = None;
         let (argv, shell_form) = match run.invocation() {
             Invocation::Shell(text) => (self.with_shell(&text), true),
@@ -28,7 +31,11 @@ impl State<'_> {
             return Err(PlanError::EmptyRun { span });
         }
         let mut environment = self.environment.clone();
+        let mut undeclared = Vec::new();
         for (name, value) in environment::proxies(self.scope.options) {
+            if environment.get(&name).is_none() {
+                undeclared.push(name.clone());
+            }
             environment.set(&name, &value);
         }
         let history = self.run_history(&argv);
@@ -36,9 +43,13 @@ impl State<'_> {
             argv,
             program,
             env: environment.into_pairs(),
+            undeclared,
             workdir: path::clean(self.current_dir()),
             user: self.config.config.user.clone(),
             shell_form,
+            mounts,
+            network: network(run, self.scope.options.network),
+            security: security(run),
         };
         Ok((history, StepKind::Run(step)))
     }
@@ -64,28 +75,26 @@ impl State<'_> {
         history.join(" ")
     }
 
-    fn check_run_flags(&self, run: &Run) -> Result<(), PlanError> {
-        if let Some(mount) = run.mounts.first() {
-            return Err(self.unsupported("RUN --mount", mount.span));
-        }
-        if let Some(device) = run.devices.first() {
-            return Err(self.unsupported("RUN --device", device.span));
-        }
-        for (flag, given, default) in [
-            ("network", &run.network, "default"),
-            ("security", &run.security, "sandbox"),
-        ] {
-            if let Some(given) = given.as_ref().filter(|given| given.value != default) {
-                return Err(self.unsupported(&format!("RUN --{flag}={}", given.value), given.span));
-            }
-        }
-        Ok(())
-    }
-
     pub(super) fn unsupported(&self, what: &str, span: Span) -> PlanError {
         PlanError::Unsupported {
             what: what.to_owned(),
             span: self.at(span),
         }
+    }
+}
+
+/// The parser lets only these through.
+fn network(run: &Run, default: RunNetwork) -> RunNetwork {
+    match run.network.as_ref().map(|given| given.value.as_str()) {
+        Some("none") => RunNetwork::None,
+        Some("host") => RunNetwork::Host,
+        Some(_) | None => default,
+    }
+}
+
+fn security(run: &Run) -> RunSecurity {
+    match run.security.as_ref().map(|given| given.value.as_str()) {
+        Some("insecure") => RunSecurity::Insecure,
+        Some(_) | None => RunSecurity::Sandbox,
     }
 }

@@ -1,6 +1,8 @@
 //! What FROM and `COPY --from` name.
 
-use crate::dockerfile::{Copy, Dockerfile, InstructionKind, Spanned, Stage, nearest};
+use crate::dockerfile::{
+    Copy, Dockerfile, InstructionKind, Span, Spanned, Stage, mount_from, nearest,
+};
 use crate::oci::{Platform, Reference};
 
 use super::PlanError;
@@ -105,11 +107,67 @@ pub(super) fn copy_source(
     })
 }
 
-/// The `--from` of an instruction, if it has one.
-pub(super) fn copy_from(kind: &InstructionKind) -> Option<&Spanned<String>> {
+/// Where an instruction takes files from.
+#[derive(Clone, Debug)]
+pub(super) enum Named {
+    /// `COPY --from`.
+    Copy(Spanned<String>),
+    /// `RUN --mount=from=`.
+    Mount(Spanned<String>),
+}
+
+impl Named {
+    /// Where it was written.
+    pub(super) fn span(&self) -> Span {
+        match self {
+            Self::Copy(name) | Self::Mount(name) => name.span,
+        }
+    }
+
+    /// The same, as if it were written elsewhere.
+    pub(super) fn at(&self, span: Span) -> Self {
+        let moved = |name: &Spanned<String>| Spanned::new(name.value.clone(), span);
+        match self {
+            Self::Copy(name) => Self::Copy(moved(name)),
+            Self::Mount(name) => Self::Mount(moved(name)),
+        }
+    }
+
+    /// What it names.
+    pub(super) fn source(&self, dockerfile: &Dockerfile) -> Result<Source, PlanError> {
+        match self {
+            Self::Copy(name) => copy_source(dockerfile, name),
+            Self::Mount(name) => Ok(mount_source(dockerfile, name)),
+        }
+    }
+}
+
+/// All that an instruction takes files from, but for the context.
+pub(super) fn froms(kind: &InstructionKind) -> Vec<Named> {
     match kind {
-        InstructionKind::Copy(copy) => copy_from_of(copy),
-        _ => None,
+        InstructionKind::Copy(copy) => {
+            let from = copy_from_of(copy);
+            from.cloned().map(Named::Copy).into_iter().collect()
+        }
+        InstructionKind::Run(run) => {
+            let named = run.mounts.iter().filter_map(|mount| {
+                // What cannot be read was refused by the parser.
+                let name = mount_from(&mount.value).ok().flatten()?;
+                Some(Named::Mount(Spanned::new(name, mount.span)))
+            });
+            named.collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// What `from` of a mount names: a stage by name, nothing at all, or an image. A number is no stage here, as in BuildKit.
+pub(super) fn mount_source(dockerfile: &Dockerfile, from: &Spanned<String>) -> Source {
+    let count = dockerfile.stages.len();
+    match stage_named(dockerfile, &from.value, count) {
+        Some(stage) => Source::Stage(stage),
+        None if from.value == SCRATCH => Source::Scratch,
+        None => Source::Image(from.clone()),
     }
 }
 

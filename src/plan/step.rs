@@ -1,7 +1,7 @@
 //! The plan: stages and their steps, as values.
 
-use crate::dockerfile::{Span, Spanned};
-use crate::oci::{ImageConfig, Platform};
+use crate::dockerfile::{Sharing, Span, Spanned};
+use crate::oci::{Digest, ImageConfig, Platform};
 
 use super::{ChmodSpec, PlanWarning};
 
@@ -103,12 +103,143 @@ pub struct RunStep {
     pub program: Option<(String, String)>,
     /// The environment: the image's ENV, the ARGs in scope, proxies; each name once.
     pub env: Vec<(String, String)>,
+    /// Names in `env` that the Dockerfile and its images do not know: proxies of the machine, which change nothing of
+    /// what the command is to make.
+    pub undeclared: Vec<String>,
     /// The working directory: absolute and clean.
     pub workdir: String,
     /// USER at this point, verbatim; empty for root.
     pub user: String,
     /// Whether a shell runs it.
     pub shell_form: bool,
+    /// What is mounted while it runs, in the order of the Dockerfile.
+    pub mounts: Vec<RunMount>,
+    /// `--network`.
+    pub network: RunNetwork,
+    /// `--security`.
+    pub security: RunSecurity,
+}
+
+/// What a RUN has mounted while it runs; nothing of it gets into a layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunMount {
+    /// What it is and where.
+    pub kind: MountKind,
+    /// The `--mount`.
+    pub span: Span,
+}
+
+/// The kinds of mounts. A target is absolute and clean, and never `/`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MountKind {
+    /// Files that the command reads. What it writes there is thrown away.
+    Bind {
+        /// Where they are; nothing at all for `scratch`.
+        from: Option<CopyFrom>,
+        /// The file or directory: relative, clean, `.` for the root itself.
+        source: String,
+        /// Where the command sees it.
+        target: String,
+        /// Whether it may not even write.
+        read_only: bool,
+    },
+    /// A directory that outlives the build.
+    Cache(CacheMount),
+    /// Memory.
+    Tmpfs {
+        /// Where.
+        target: String,
+        /// The most that it holds, in bytes.
+        size: Option<u64>,
+        /// Whether it is of no use.
+        read_only: bool,
+    },
+    /// A secret.
+    Secret {
+        /// Its name on the command line.
+        id: String,
+        /// The file, if it is to be one.
+        target: Option<String>,
+        /// The variable, if it is to be one.
+        env: Option<String>,
+        /// Whether there must be one.
+        required: bool,
+        /// Owner and mode of the file.
+        access: MountAccess,
+    },
+    /// The socket of an SSH agent.
+    Ssh {
+        /// Its name on the command line.
+        id: String,
+        /// The socket, if it was said where.
+        target: Option<String>,
+        /// Whether there must be one.
+        required: bool,
+        /// Owner and mode of the socket.
+        access: MountAccess,
+    },
+}
+
+/// A directory that outlives the build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheMount {
+    /// Its name; the target if none was given.
+    pub id: String,
+    /// What others that use it at the same time see.
+    pub sharing: Sharing,
+    /// What it holds at first.
+    pub from: Option<CopyFrom>,
+    /// The directory of it: relative, clean, `.` for all of it.
+    pub source: String,
+    /// Where the command sees it.
+    pub target: String,
+    /// Whether the command may only read.
+    pub read_only: bool,
+    /// Owner and mode of the directory.
+    pub access: MountAccess,
+}
+
+/// Owner and mode, where they were given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MountAccess {
+    /// `mode`.
+    pub mode: Option<u32>,
+    /// `uid`.
+    pub uid: Option<u32>,
+    /// `gid`.
+    pub gid: Option<u32>,
+}
+
+/// The network of a RUN.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RunNetwork {
+    /// What the build has.
+    #[default]
+    Default,
+    /// A loopback interface only.
+    None,
+    /// The builder's own.
+    Host,
+}
+
+/// How much a RUN may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RunSecurity {
+    /// What a container may.
+    #[default]
+    Sandbox,
+    /// What the builder may.
+    Insecure,
+}
+
+impl RunMount {
+    /// Where the files are that it shows, if it shows any.
+    pub fn from(&self) -> Option<CopyFrom> {
+        match &self.kind {
+            MountKind::Bind { from, .. } | MountKind::Cache(CacheMount { from, .. }) => *from,
+            MountKind::Tmpfs { .. } | MountKind::Secret { .. } | MountKind::Ssh { .. } => None,
+        }
+    }
 }
 
 /// A COPY or an ADD.
@@ -126,6 +257,10 @@ pub struct CopyStep {
     pub chown: Option<Spanned<String>>,
     /// The mode of the copies, if given.
     pub chmod: Option<Spanned<ChmodSpec>>,
+    /// Patterns, in the language of ignore files and relative to each source, of what is left out of its directories.
+    pub exclude: Vec<Spanned<String>>,
+    /// Whether the layer is made without looking at what is below it (`--link`).
+    pub link: bool,
     /// What happens to archives.
     pub unpack: Unpack,
     /// The whole instruction.
@@ -148,6 +283,15 @@ pub enum CopyFrom {
 pub enum CopySource {
     /// A path or a pattern below the root of the source: expanded, relative, clean, `.` for the root itself.
     Path(Spanned<String>),
+    /// What a pattern matches below a directory, with the directories on the way (`--parents`).
+    Parents {
+        /// The directory, as [`CopySource::Path`]: what is left of `/./`, else the root.
+        root: Spanned<String>,
+        /// The pattern, in the language of ignore files; the name of the directory on the way is part of it.
+        pattern: String,
+        /// Whether it names one path, which must be there.
+        is_literal: bool,
+    },
     /// A file whose content is in the Dockerfile.
     Inline {
         /// The file's name.
@@ -155,13 +299,28 @@ pub enum CopySource {
         /// The file's content, expanded where it is to be.
         content: String,
     },
+    /// A file behind a URL.
+    Url(UrlSource),
+}
+
+/// A file behind a URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UrlSource {
+    /// The URL, `http` or `https`; it may carry a password.
+    pub url: Spanned<String>,
+    /// The file's name: the last of the URL's path.
+    pub name: String,
+    /// What the file's bytes must come to.
+    pub checksum: Option<Digest>,
 }
 
 /// What a copy does with a source that is an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unpack {
-    /// Local archives are extracted, other files are copied (ADD).
+    /// Local archives are extracted; other files, and all from a URL, are copied (ADD).
     Auto,
+    /// Archives from a URL are extracted, too (`ADD --unpack`).
+    Always,
     /// Archives are copied like any file (COPY, `ADD --unpack=false`).
     Never,
 }

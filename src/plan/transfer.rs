@@ -1,11 +1,13 @@
 //! COPY and ADD.
 
 use crate::dockerfile::{Add, Copy, Heredoc, Span, Spanned};
+use crate::oci::Digest;
 
 use super::outline::find_image;
+use super::remote::{self, Remote};
 use super::sources::{Source, copy_from_of, copy_source, reference};
 use super::stage::{Outcome, State};
-use super::{CopyFrom, CopySource, CopyStep, PlanError, StepKind, Unpack, expand, path};
+use super::{CopyFrom, CopySource, CopyStep, PlanError, StepKind, Unpack, UrlSource, expand, path};
 
 /// The parts that COPY and ADD share.
 struct Transfer<'a> {
@@ -18,15 +20,14 @@ struct Transfer<'a> {
     chmod: Option<&'a Spanned<String>>,
     link: Option<&'a Spanned<bool>>,
     exclude: &'a [Spanned<String>],
+    checksum: Option<Spanned<String>>,
+    parents: bool,
     unpack: Unpack,
     span: Span,
 }
 
 impl State<'_> {
     pub(super) fn copy(&mut self, copy: &Copy, span: Span) -> Outcome {
-        if let Some(parents) = copy.parents.as_ref().filter(|parents| parents.value) {
-            return Err(self.unsupported("COPY --parents", parents.span));
-        }
         let transfer = Transfer {
             instruction: "COPY",
             from: self.copy_from(copy)?,
@@ -37,6 +38,8 @@ impl State<'_> {
             chmod: copy.chmod.as_ref(),
             link: copy.link.as_ref(),
             exclude: &copy.exclude,
+            checksum: None,
+            parents: copy.parents.as_ref().is_some_and(|parents| parents.value),
             unpack: Unpack::Never,
             span,
         };
@@ -44,17 +47,10 @@ impl State<'_> {
     }
 
     pub(super) fn add(&mut self, add: &Add, span: Span) -> Outcome {
-        if let Some(keep) = add.keep_git_dir.as_ref().filter(|keep| keep.value) {
-            return Err(self.unsupported("ADD --keep-git-dir", keep.span));
-        }
-        if let Some(checksum) = &add.checksum
-            && !self.expand(checksum)?.is_empty()
-        {
-            return Err(self.unsupported("ADD --checksum", checksum.span));
-        }
-        let unpack = match &add.unpack {
-            Some(unpack) if !unpack.value => Unpack::Never,
-            _ => Unpack::Auto,
+        let unpack = match add.unpack.as_ref().map(|unpack| unpack.value) {
+            Some(false) => Unpack::Never,
+            Some(true) => Unpack::Always,
+            None => Unpack::Auto,
         };
         let transfer = Transfer {
             instruction: "ADD",
@@ -66,24 +62,24 @@ impl State<'_> {
             chmod: add.chmod.as_ref(),
             link: add.link.as_ref(),
             exclude: &add.exclude,
+            checksum: self.expand_flag(add.checksum.as_ref())?,
+            parents: false,
             unpack,
             span,
         };
         self.transfer(&transfer)
     }
 
+    /// # Deviation
+    /// The history shows no password that a URL carries; BuildKit's does.
     fn transfer(&mut self, transfer: &Transfer<'_>) -> Outcome {
         let instruction = transfer.instruction;
-        if let Some(exclude) = transfer.exclude.first() {
-            return Err(self.unsupported(&format!("{instruction} --exclude"), exclude.span));
-        }
         let chown = self.expand_flag(transfer.chown)?;
         let chmod = self.expand_flag(transfer.chmod)?;
-        // With --chmod, BuildKit ignores --link.
-        if let Some(link) = transfer.link.filter(|link| link.value && chmod.is_none()) {
-            return Err(self.unsupported(&format!("{instruction} --link"), link.span));
-        }
         let mut history = vec![instruction.to_owned()];
+        if transfer.parents {
+            history.push("--parents".to_owned());
+        }
         for (flag, value) in [("chown", &chown), ("chmod", &chmod)] {
             if let Some(value) = value {
                 history.push(format!("--{flag}={}", value.value));
@@ -91,11 +87,9 @@ impl State<'_> {
         }
         let mut sources = Vec::new();
         for written in transfer.sources {
-            let source = self.expand(written)?;
-            let span = self.at(written.span);
-            check_is_local(instruction, &source, span)?;
-            history.push(source.clone());
-            sources.push(CopySource::Path(Spanned::new(path::source(&source), span)));
+            let source = Spanned::new(self.expand(written)?, self.at(written.span));
+            history.push(remote::without_password(&source.value));
+            sources.push(self.source(transfer, source)?);
         }
         for heredoc in transfer.heredocs {
             history.push(format!("<<{}", heredoc.name));
@@ -103,6 +97,8 @@ impl State<'_> {
         }
         let destination = self.expand(transfer.destination)?;
         history.extend([destination.clone(), "# buildkit".to_owned()]);
+        // With --chmod, BuildKit ignores --link.
+        let link = chmod.is_none() && transfer.link.is_some_and(|link| link.value);
         let chmod = match chmod {
             None => None,
             Some(Spanned { value, span }) => {
@@ -111,6 +107,7 @@ impl State<'_> {
                 Some(Spanned::new(parsed, span))
             }
         };
+        let exclude = transfer.exclude.iter();
         let step = CopyStep {
             instruction,
             from: transfer.from,
@@ -118,10 +115,49 @@ impl State<'_> {
             destination: path::destination(self.current_dir(), &destination),
             chown,
             chmod,
+            exclude: exclude
+                .map(|pattern| Spanned::new(pattern.value.clone(), self.at(pattern.span)))
+                .collect(),
+            link,
             unpack: transfer.unpack,
             span: self.at(transfer.span),
         };
         Ok((history.join(" "), StepKind::Copy(step)))
+    }
+
+    /// Tells what one source is.
+    fn source(
+        &self,
+        transfer: &Transfer<'_>,
+        source: Spanned<String>,
+    ) -> Result<CopySource, PlanError> {
+        let what = remote::remote(&source.value);
+        if let (Some(_), "COPY") = (what, transfer.instruction) {
+            return Err(PlanError::RemoteCopy {
+                location: remote::without_password(&source.value),
+                span: source.span,
+            });
+        }
+        if let Some(checksum) = &transfer.checksum
+            && (what.is_none() || transfer.sources.len() != 1)
+        {
+            return Err(PlanError::ChecksumOfWhat {
+                span: checksum.span,
+            });
+        }
+        match what {
+            Some(Remote::Git) => Err(self.unsupported("ADD of a git repository", source.span)),
+            Some(Remote::Url) => Ok(CopySource::Url(UrlSource {
+                name: remote::file_name(&source.value),
+                checksum: transfer.checksum.as_ref().map(parse_digest).transpose()?,
+                url: source,
+            })),
+            None if transfer.parents => Ok(parents(&source)),
+            None => Ok(CopySource::Path(Spanned::new(
+                path::source(&source.value),
+                source.span,
+            ))),
+        }
     }
 
     /// Expands the value of a flag; an empty one is as good as none.
@@ -176,67 +212,69 @@ impl State<'_> {
     }
 }
 
-fn check_is_local(instruction: &str, source: &str, span: Span) -> Result<(), PlanError> {
-    match (remote(source), instruction) {
-        (None, _) => Ok(()),
-        (Some(_), "COPY") => Err(PlanError::RemoteCopy {
-            location: source.to_owned(),
-            span,
-        }),
-        (Some(what), _) => Err(PlanError::Unsupported {
-            what: format!("ADD of {what}"),
-            span,
-        }),
+fn parse_digest(text: &Spanned<String>) -> Result<Digest, PlanError> {
+    text.value.parse().map_err(|source| PlanError::Checksum {
+        source,
+        span: text.span,
+    })
+}
+
+/// Parts the source of a `COPY --parents` at `/./`: what is in front of it is not kept in the destination.
+fn parents(source: &Spanned<String>) -> CopySource {
+    let (root, pattern) = source
+        .value
+        .split_once("/./")
+        .unwrap_or(("", source.value.as_str()));
+    let pattern = path::clean(pattern);
+    let is_literal = !has_wildcard(root) && !has_wildcard(&pattern);
+    CopySource::Parents {
+        root: Spanned::new(path::source(root), source.span),
+        pattern: pattern.trim_start_matches('/').to_owned(),
+        is_literal,
     }
 }
 
-/// What a source is if it is not local. (`github.com/...` without a scheme is local.)
-fn remote(source: &str) -> Option<&'static str> {
-    if let Some((scheme, rest)) = source.split_once("://") {
-        let rest = rest.split(['?', '#']).next().unwrap_or_default();
-        return match scheme.to_ascii_lowercase().as_str() {
-            "git" | "ssh" => Some("a git repository"),
-            "http" | "https" if rest.strip_suffix(".git").is_some() => Some("a git repository"),
-            "http" | "https" => Some("a URL"),
-            _ => None,
-        };
+fn has_wildcard(text: &str) -> bool {
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '*' | '?' | '[' => return true,
+            '\\' => {
+                characters.next();
+            }
+            _ => {}
+        }
     }
-    // user@host:path
-    let is_word = |text: &str, more: &[u8]| {
-        let mut bytes = text.bytes();
-        !text.is_empty() && bytes.all(|byte| byte.is_ascii_alphanumeric() || more.contains(&byte))
-    };
-    let (host, _) = source.split_once(':')?;
-    let (user, host) = host.split_once('@')?;
-    (is_word(user, b"-_") && is_word(host, b"-.")).then_some("a git repository")
+    false
 }
 
 #[cfg(test)]
 mod tests {
-    use super::remote;
+    use super::*;
 
     #[test]
-    fn urls_and_repositories_are_not_local() {
-        for (source, expect) in [
-            ("https://example.com/a.tar.gz", Some("a URL")),
-            ("HTTP://example.com/", Some("a URL")),
-            ("https://example.com/a.git", Some("a git repository")),
-            (
-                "https://example.com/a.git#main:dir",
-                Some("a git repository"),
-            ),
-            ("https://example.com/a.git?ref=x", Some("a git repository")),
-            ("git://example.com/a", Some("a git repository")),
-            ("ssh://git@example.com/a", Some("a git repository")),
-            ("git@example.com:a/b", Some("a git repository")),
-            ("github.com/a/b", None),
-            ("ftp://example.com/a", None),
-            ("./git@example.com:a", None),
-            ("a@b", None),
-            ("c:/x", None),
-            ("dir/file", None),
+    fn parents_part_at_the_pivot() {
+        for (source, root, pattern, is_literal) in [
+            ("a/b", ".", "a/b", true),
+            ("/a//b/", ".", "a/b", true),
+            ("./a/b", ".", "a/b", true),
+            ("x/./a", "x", "a", true),
+            ("x/y/./a/**/b", "x/y", "a/**/b", false),
+            ("*/./a", "*", "a", false),
+            ("x/./a/./b", "x", "a/b", true),
+            ("../x/./../a", "x", "a", true),
+            ("/./a", ".", "a", true),
+            (".", ".", "", true),
+            ("a\\*b", ".", "a\\*b", true),
         ] {
-            assert_eq!(remote(source), expect, "{source}");
+            let span = Span::default();
+            let found = parents(&Spanned::new(source.to_owned(), span));
+            let expect = CopySource::Parents {
+                root: Spanned::new(root.to_owned(), span),
+                pattern: pattern.to_owned(),
+                is_literal,
+            };
+            assert_eq!(found, expect, "{source}");
         }
     }
 }

@@ -145,6 +145,9 @@ impl Chunks<'_> {
                 Ok(Body::Bytes(bytes.slice(start..start + length)))
             }
             BlobSource::File(path) => Ok(Body::file(path.clone(), self.offset, length)),
+            BlobSource::Part { path, offset } => {
+                Ok(Body::file(path.clone(), offset + self.offset, length))
+            }
             BlobSource::Remote(reference) => {
                 let (mut download, at) = match self.remote.take() {
                     Some((download, at, piece)) if at == self.offset => {
@@ -154,7 +157,7 @@ impl Chunks<'_> {
                     Some((download, at, piece)) if at + piece.len() as u64 == self.offset => {
                         (download, self.offset)
                     }
-                    _ => (self.client.download(reference, self.descriptor).await?, 0),
+                    _ => (self.client.download(reference, self.descriptor), 0),
                 };
                 let piece = read_piece(&mut download, at, self.offset, length).await?;
                 self.remote = Some((download, self.offset, piece.clone()));

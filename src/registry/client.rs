@@ -1,6 +1,6 @@
 //! One call to a registry: where it is, who we are to it, and how often to try.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,13 +10,14 @@ use url::Url;
 
 use super::challenge::{self, Challenge};
 use super::error::{Error, Reply};
+use super::mirror::Served;
 use super::options::{Action, RegistryOptions, dialled};
 use super::token::{Grants, Scope};
 use crate::auth::Keychain;
 use crate::http::{
     self, Http, Method, Origin, Request, Response, StatusCode, header, is_transient, retry_after,
 };
-use crate::oci::Reference;
+use crate::oci::{Digest, Reference};
 
 /// How long a registry that may be without TLS has to answer a TLS greeting before it is taken to be without.
 const TLS_PROBE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,6 +34,9 @@ pub(super) struct Shared {
     pub(super) options: RegistryOptions,
     pub(super) grants: Grants,
     pub(super) transfers: Semaphore,
+    /// Blobs that repositories are known to have.
+    pub(super) known_blobs: Mutex<HashSet<(String, Digest)>>,
+    pub(super) served: Served,
     endpoints: Mutex<HashMap<(String, Action), EndpointCell>>,
 }
 
@@ -75,6 +79,8 @@ impl Client {
             options,
             grants: Grants::default(),
             transfers,
+            known_blobs: Mutex::default(),
+            served: Served::default(),
             endpoints: Mutex::default(),
         };
         Self {
@@ -135,12 +141,7 @@ impl Client {
                 refused = Some(grant);
                 continue;
             }
-            return Err(failure(
-                call.what,
-                &call.scope.registry,
-                grant.source,
-                reply,
-            ));
+            return Err(self.failure(call.what, &call.scope.registry, grant.source, reply));
         }
     }
 
@@ -265,17 +266,32 @@ fn wants_new_credential(reply: &Reply) -> bool {
         || (reply.status == StatusCode::FORBIDDEN && says_expired())
 }
 
-fn failure(what: &str, registry: &str, credential: Option<String>, reply: Box<Reply>) -> Error {
-    match reply.status {
-        http::StatusCode::UNAUTHORIZED | http::StatusCode::FORBIDDEN => Error::Unauthorized {
-            what: what.to_owned(),
-            registry: registry.to_owned(),
-            credential,
-            reply,
-        },
-        _ => Error::Status {
-            what: what.to_owned(),
-            reply,
-        },
+impl Client {
+    fn failure(
+        &self,
+        what: &str,
+        registry: &str,
+        credential: Option<String>,
+        reply: Box<Reply>,
+    ) -> Error {
+        let what = what.to_owned();
+        match reply.status {
+            http::StatusCode::UNAUTHORIZED | http::StatusCode::FORBIDDEN => Error::Unauthorized {
+                what,
+                registry: registry.to_owned(),
+                misses: self.misses(registry, credential.as_ref()),
+                credential,
+                reply,
+            },
+            _ => Error::Status { what, reply },
+        }
+    }
+
+    /// Why there is no credential for a registry, if there is none.
+    pub(super) fn misses(&self, registry: &str, credential: Option<&String>) -> Vec<String> {
+        if credential.is_some() {
+            return Vec::new();
+        }
+        self.shared.keychain.misses(registry)
     }
 }

@@ -7,7 +7,6 @@ use url::Url;
 use super::client::{Call, Client, scope};
 use super::error::Error;
 use super::options::Action;
-use super::token::Scope;
 use crate::http::{Backoff, Method, Request, Response, StatusCode, header};
 use crate::oci::{Descriptor, Digester, Reference};
 
@@ -16,10 +15,10 @@ use crate::oci::{Descriptor, Digester, Reference};
 pub struct Download {
     client: Client,
     what: String,
-    scope: Scope,
+    reference: Reference,
     descriptor: Descriptor,
-    /// The places that have the blob; the registry first.
-    sources: Vec<Url>,
+    /// The places that may have the blob, in the order in which they are asked.
+    sources: Vec<Source>,
     digester: Option<Digester>,
     /// Bytes given so far.
     offset: u64,
@@ -30,33 +29,34 @@ pub struct Download {
     backoff: Backoff,
 }
 
+/// A place that may have the blob.
+#[derive(Clone, Debug)]
+enum Source {
+    /// The registry, or a mirror of it.
+    Registry(Reference),
+    /// A foreign layer's own place; it gets no credential.
+    Foreign(Url),
+}
+
 impl Client {
-    /// Starts to download a blob from the repository of `reference`.
-    ///
-    /// # Errors
-    /// When the registry cannot be found. Nothing of the blob is asked for yet.
-    pub async fn download(
-        &self,
-        reference: &Reference,
-        descriptor: &Descriptor,
-    ) -> Result<Download, Error> {
+    /// Makes ready to download a blob from the repository of `reference`. Nothing is asked for yet.
+    pub fn download(&self, reference: &Reference, descriptor: &Descriptor) -> Download {
         let digest = &descriptor.digest;
-        let mut sources = vec![
-            self.url(reference, Action::Pull, &format!("blobs/{digest}"))
-                .await?,
-        ];
+        let places = self.blob_places(reference);
+        let mut sources: Vec<_> = places.into_iter().map(Source::Registry).collect();
         if descriptor.media_type.is_foreign() {
-            // A foreign layer's own places are tried after the registry, by https only; they get no credential.
+            // Tried after the registry, by https only.
             let places = descriptor
                 .urls
                 .iter()
                 .filter_map(|place| Url::parse(place).ok());
-            sources.extend(places.filter(|place| place.scheme() == "https"));
+            let places = places.filter(|place| place.scheme() == "https");
+            sources.extend(places.map(Source::Foreign));
         }
-        Ok(Download {
+        Download {
             client: self.clone(),
             what: format!("blob {} of {}", digest.short(), reference.name()),
-            scope: scope(reference, Action::Pull),
+            reference: reference.clone(),
             descriptor: descriptor.clone(),
             sources,
             digester: Some(digest.digester()),
@@ -65,7 +65,7 @@ impl Client {
             current: None,
             ranges_work: true,
             backoff: self.shared.http.backoff(),
-        })
+        }
     }
 }
 
@@ -167,6 +167,10 @@ impl Download {
         if actual == self.descriptor.digest {
             return Ok(None);
         }
+        if let Some(Source::Registry(next)) = self.sources.get(1) {
+            // Whoever asks again is not to be lied to again.
+            self.client.remember(&self.reference, next);
+        }
         Err(Error::Digest {
             what: self.what.clone(),
             expected: self.descriptor.digest.clone(),
@@ -188,12 +192,15 @@ impl Download {
 
     /// Asks for the bytes from the offset on, at the first source that has them.
     async fn open(&mut self) -> Result<(), Error> {
-        let mut failure = None;
+        let mut failures = Vec::new();
         for place in 0..self.sources.len() {
             match self.ask(self.sources[place].clone()).await {
                 Ok(Some(response)) => {
                     // What broke off here is resumed here.
-                    self.sources.swap(0, place);
+                    self.sources[..=place].rotate_right(1);
+                    if let (Source::Registry(place), true) = (&self.sources[0], place > 0) {
+                        self.client.remember(&self.reference, place);
+                    }
                     self.current = Some(response);
                     return Ok(());
                 }
@@ -206,16 +213,25 @@ impl Download {
                         })
                         .await;
                 }
-                Err(error) => failure = failure.or(Some(error)),
+                Err(error) => failures.push(error),
             }
         }
-        match failure {
-            Some(error) => Err(error),
-            None => Ok(()),
+        if matches!(self.sources.last(), Some(Source::Foreign(_))) {
+            // What the registry says of a layer that it need not have is of more use than what a stranger says.
+            failures.rotate_left(1);
         }
+        Err(Error::of_places(failures))
     }
 
-    async fn ask(&mut self, url: Url) -> Result<Option<Response>, Error> {
+    async fn ask(&mut self, source: Source) -> Result<Option<Response>, Error> {
+        let (url, scope) = match source {
+            Source::Registry(place) => {
+                let path = format!("blobs/{}", self.descriptor.digest);
+                let url = self.client.url(&place, Action::Pull, &path).await?;
+                (url, scope(&place, Action::Pull))
+            }
+            Source::Foreign(url) => (url, scope(&self.reference, Action::Pull)),
+        };
         let mut request = Request::new(Method::GET, url);
         let is_resumed = self.offset > 0 && self.ranges_work;
         if is_resumed {
@@ -225,7 +241,7 @@ impl Download {
         }
         let call = Call {
             what: &self.what,
-            scope: &self.scope,
+            scope: &scope,
             request,
             accept: &[StatusCode::RANGE_NOT_SATISFIABLE],
             retries: true,

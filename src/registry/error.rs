@@ -45,6 +45,8 @@ pub enum Error {
         registry: String,
         /// The source of the credential that was used, if any was.
         credential: Option<String>,
+        /// Why the sources that are meant for this registry gave none.
+        misses: Vec<String>,
         /// The answer.
         reply: Box<Reply>,
     },
@@ -131,6 +133,14 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// No mirror has it, nor has the registry itself.
+    #[error("{source}; before that: {}", earlier.join("; "))]
+    Places {
+        /// What the earlier places said.
+        earlier: Vec<String>,
+        /// What the last place said.
+        source: Box<Error>,
+    },
     /// A local file cannot be read or written.
     #[error("{}: {source}", path.display())]
     File {
@@ -149,10 +159,23 @@ fn credential_text(source: Option<&str>) -> String {
 }
 
 impl Error {
+    /// Makes one error of what each place said, the last of which counts.
+    pub(super) fn of_places(mut failures: Vec<Self>) -> Self {
+        let last = failures.pop().expect("there is a place to ask");
+        if failures.is_empty() {
+            return last;
+        }
+        Self::Places {
+            earlier: failures.iter().map(ToString::to_string).collect(),
+            source: Box::new(last),
+        }
+    }
+
     /// Gives the status of the registry's answer, if there was one.
     pub fn status(&self) -> Option<StatusCode> {
         match self {
             Self::Status { reply, .. } | Self::Unauthorized { reply, .. } => Some(reply.status),
+            Self::Places { source, .. } => source.status(),
             _ => None,
         }
     }
@@ -183,6 +206,26 @@ impl Error {
         match self {
             Self::Http { source, .. } => source.is_transient(),
             Self::Status { reply, .. } => http::is_transient(reply.status),
+            Self::Places { source, .. } => source.is_transient(),
+            _ => false,
+        }
+    }
+
+    /// Says whether this may be the refusal to move a tag that must not change.
+    ///
+    /// Registries agree on neither status nor words: `TAG_INVALID` with 400 (ECR), 409 (Artifact Registry), 412 (Harbor),
+    /// 405 (ACR), 403 (GitLab, Artifactory, where words must tell it from a lack of rights).
+    pub fn may_be_immutable_tag(&self) -> bool {
+        let (Self::Status { reply, .. } | Self::Unauthorized { reply, .. }) = self else {
+            return false;
+        };
+        let words = ["immutab", "overwrit", "already exists", "disallowed"];
+        match reply.status.as_u16() {
+            400 | 405 | 409 | 412 | 422 => true,
+            403 => reply.errors.iter().any(|error| {
+                let text = format!("{} {}", error.code, error.message).to_ascii_lowercase();
+                words.iter().any(|word| text.contains(word))
+            }),
             _ => false,
         }
     }

@@ -11,6 +11,7 @@ mod chunked;
 mod client;
 mod download;
 mod error;
+mod mirror;
 mod options;
 mod partial;
 mod pull;
@@ -21,7 +22,8 @@ pub use crate::http::OnBytes;
 pub use client::Client;
 pub use download::Download;
 pub use error::{Error, Reply, ReplyError};
-pub use options::{Action, RegistryOptions};
+pub use mirror::{Mirror, MirrorError, Mirrors};
+pub use options::{Action, RegistryOptions, dialled};
 pub use pull::{DOCUMENT_LIMIT, RawManifest, ResolvedImage};
 pub use push::{BlobPush, BlobSource, BlobUpload};
 

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use crate::http::HostTls;
 
+use super::mirror::Mirrors;
+
 /// Settings of the registry client; the flags of kaniko with their meaning.
 #[derive(Clone, Debug)]
 #[expect(
@@ -29,6 +31,8 @@ pub struct RegistryOptions {
     pub certificates: BTreeMap<String, Vec<PathBuf>>,
     /// `--registry-client-cert`: certificate chain and key to identify ourselves with, by host.
     pub client_certificates: BTreeMap<String, (PathBuf, PathBuf)>,
+    /// `--registry-map`, `--registry-mirror`: where images are pulled from instead.
+    pub mirrors: Mirrors,
     /// Transfers of blobs at the same time, over all registries.
     pub parallel_transfers: usize,
 }
@@ -44,6 +48,7 @@ impl Default for RegistryOptions {
             skip_tls_verify_registries: BTreeSet::new(),
             certificates: BTreeMap::new(),
             client_certificates: BTreeMap::new(),
+            mirrors: Mirrors::default(),
             parallel_transfers: 4,
         }
     }
@@ -96,7 +101,7 @@ impl RegistryOptions {
 }
 
 /// The host under which a registry is reached: Docker Hub's differs from its name.
-pub(super) fn dialled(registry: &str) -> String {
+pub fn dialled(registry: &str) -> String {
     match registry {
         "docker.io" | "index.docker.io" => "registry-1.docker.io".to_owned(),
         other => other.to_owned(),

@@ -37,6 +37,10 @@ pub struct RawManifest {
 pub struct ResolvedImage {
     /// Where it is: the reference that was asked for.
     pub reference: Reference,
+    /// The mirror that it came from, if it was one.
+    pub source: Option<Reference>,
+    /// What the places said that were asked before it.
+    pub passed_over: Vec<String>,
     /// The digest that the reference stands for: of the index if there is one, else of the manifest.
     pub digest: Digest,
     /// The manifest's type, digest and size.
@@ -57,6 +61,26 @@ impl Client {
     /// # Errors
     /// When the registry does not have it, has none for the platform, or serves what is not an image.
     pub async fn resolve(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<ResolvedImage, Error> {
+        let (found, failures) = self
+            .at_first(reference, async |place| {
+                self.resolve_at(&place, platform).await
+            })
+            .await?;
+        let source = Some(found.reference).filter(|place| place != reference);
+        Ok(ResolvedImage {
+            reference: reference.clone(),
+            source,
+            passed_over: failures.iter().map(ToString::to_string).collect(),
+            ..found
+        })
+    }
+
+    /// Resolves at one place.
+    async fn resolve_at(
         &self,
         reference: &Reference,
         platform: &Platform,
@@ -98,6 +122,8 @@ impl Client {
         let reference = reference.clone();
         Ok(ResolvedImage {
             reference,
+            source: None,
+            passed_over: Vec::new(),
             digest,
             descriptor,
             manifest_bytes,
@@ -289,7 +315,7 @@ impl Client {
         reference: &Reference,
         descriptor: &Descriptor,
     ) -> Result<Bytes, Error> {
-        let mut download = self.download(reference, descriptor).await?;
+        let mut download = self.download(reference, descriptor);
         let mut read = Vec::new();
         while let Some(bytes) = download.next().await? {
             read.extend_from_slice(&bytes);
@@ -329,7 +355,7 @@ impl Client {
         path: &Path,
         on_received: Option<&OnBytes>,
     ) -> Result<(), Error> {
-        let mut download = self.download(reference, descriptor).await?;
+        let mut download = self.download(reference, descriptor);
         let (partial, mut file) = Partial::create(path)
             .await
             .map_err(|source| file_error(path, source))?;

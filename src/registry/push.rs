@@ -1,6 +1,7 @@
 //! Writing: blobs, mounts, manifests.
 
 use std::path::PathBuf;
+use std::sync::PoisonError;
 
 use bytes::Bytes;
 use url::Url;
@@ -19,6 +20,13 @@ pub enum BlobSource {
     Bytes(Bytes),
     /// In a file, which must not change until the push has ended.
     File(PathBuf),
+    /// In a file, from an offset on.
+    Part {
+        /// The file, which must not change either.
+        path: PathBuf,
+        /// Where the blob begins in it.
+        offset: u64,
+    },
     /// In a repository of the same or another registry.
     Remote(Reference),
 }
@@ -70,21 +78,66 @@ impl Client {
         let BlobUpload {
             target, descriptor, ..
         } = upload;
-        let _permit = self.transfer().await;
-        if !upload.is_forced && self.has_blob(target, descriptor).await? {
+        if !upload.is_forced && self.is_known(target, &descriptor.digest) {
             return Ok(BlobPush::Existed);
         }
+        let pushed = self.push_unknown_blob(upload).await?;
+        self.remember_blob(target, &descriptor.digest);
+        Ok(pushed)
+    }
+
+    /// Notes that a repository has a blob, so that it is not asked again.
+    pub fn remember_blob(&self, target: &Reference, digest: &Digest) {
+        let mut known = self
+            .shared
+            .known_blobs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        known.insert((target.name(), digest.clone()));
+    }
+
+    fn is_known(&self, target: &Reference, digest: &Digest) -> bool {
+        let known = self
+            .shared
+            .known_blobs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        known.contains(&(target.name(), digest.clone()))
+    }
+
+    async fn push_unknown_blob(&self, upload: &BlobUpload<'_>) -> Result<BlobPush, Error> {
+        let BlobUpload {
+            target, descriptor, ..
+        } = upload;
+        let _permit = self.transfer().await;
         let mut session = None;
         let own = match upload.source {
-            BlobSource::Remote(reference) => Some(reference),
-            BlobSource::Bytes(_) | BlobSource::File(_) => None,
+            BlobSource::Remote(reference) => self.blob_places(reference),
+            BlobSource::Bytes(_) | BlobSource::File(_) | BlobSource::Part { .. } => Vec::new(),
         };
-        let candidates = own.into_iter().chain(upload.mount_from).filter(|from| {
+        let can_mount = |from: &&Reference| {
             !upload.is_forced
                 && from.registry() == target.registry()
                 && from.repository() != target.repository()
-        });
-        for from in candidates {
+        };
+        // A mount from where the blob surely is takes one request, whether it is here already or not.
+        for from in own.iter().filter(can_mount) {
+            match self.mount(target, from, &descriptor.digest).await? {
+                Mount::Done => return Ok(BlobPush::Mounted),
+                Mount::Session(location) => {
+                    self.cancel_if_some(target, session.replace(location)).await;
+                }
+                Mount::Refused => {}
+            }
+        }
+        if !upload.is_forced && self.has_blob(target, descriptor).await? {
+            self.cancel_if_some(target, session).await;
+            return Ok(BlobPush::Existed);
+        }
+        for from in upload.mount_from.iter().filter(can_mount) {
+            if own.contains(from) {
+                continue;
+            }
             match self.mount(target, from, &descriptor.digest).await? {
                 Mount::Done => return Ok(BlobPush::Mounted),
                 Mount::Session(location) => {
@@ -252,20 +305,12 @@ impl Client {
         match source {
             BlobSource::Bytes(bytes) => Body::Bytes(bytes.clone()),
             BlobSource::File(path) => Body::file(path.clone(), 0, descriptor.size),
+            BlobSource::Part { path, offset } => Body::file(path.clone(), *offset, descriptor.size),
             BlobSource::Remote(reference) => {
                 let (client, reference, descriptor) =
                     (self.clone(), reference.clone(), descriptor.clone());
                 Body::Stream(StreamBody::new(descriptor.size, move || {
-                    use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-                    let (client, reference, descriptor) =
-                        (client.clone(), reference.clone(), descriptor.clone());
-                    let opening = async move {
-                        let download = client.download(&reference, &descriptor).await;
-                        Ok::<_, std::io::Error>(
-                            download.map_err(std::io::Error::other)?.into_stream(),
-                        )
-                    };
-                    stream::once(opening).try_flatten().boxed()
+                    client.download(&reference, &descriptor).into_stream()
                 }))
             }
         }

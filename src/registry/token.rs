@@ -102,6 +102,10 @@ impl Client {
         {
             return Ok(kept.grant.clone());
         }
+        if refused.is_some() && *challenge == Challenge::Basic {
+            // It was the credential itself that was refused.
+            self.shared.keychain.forget(&scope.registry);
+        }
         let number = kept.as_ref().map_or(1, |kept| kept.grant.number + 1);
         let (mut grant, lifetime) = self.make_grant(scope, endpoint, challenge).await?;
         grant.number = number;
@@ -211,25 +215,40 @@ impl Client {
             what: what.clone(),
             source,
         };
-        let response = self
-            .shared
-            .http
-            .send_retrying(&request)
-            .await
-            .map_err(http)?;
-        if !response.status().is_success() {
-            let reply = Box::new(Reply::read(response, 1).await);
-            return Err(match reply.status.as_u16() {
-                400 | 401 | 403 => Error::Unauthorized {
-                    what,
-                    registry: scope.registry.clone(),
-                    credential: source,
-                    reply,
+        let mut backoff = self.shared.http.backoff();
+        let body = loop {
+            let response = self
+                .shared
+                .http
+                .send_retrying(&request)
+                .await
+                .map_err(http)?;
+            if !response.status().is_success() {
+                let reply = Box::new(Reply::read(response, 1).await);
+                return Err(match reply.status.as_u16() {
+                    400 | 401 | 403 => {
+                        // What is kept may have expired: who tries again gets a new one.
+                        self.shared.keychain.forget(&scope.registry);
+                        Error::Unauthorized {
+                            what,
+                            registry: scope.registry.clone(),
+                            misses: self.misses(&scope.registry, source.as_ref()),
+                            credential: source,
+                            reply,
+                        }
+                    }
+                    _ => Error::Status { what, reply },
+                });
+            }
+            match response.bytes(TOKEN_LIMIT).await {
+                Ok(body) => break body,
+                // An answer may break off as well as fail to come.
+                Err(error) => match backoff.next_wait(None) {
+                    Some(wait) if error.is_transient() => tokio::time::sleep(wait).await,
+                    Some(_) | None => return Err(http(error)),
                 },
-                _ => Error::Status { what, reply },
-            });
-        }
-        let body = response.bytes(TOKEN_LIMIT).await.map_err(http)?;
+            }
+        };
         read_token(&body).ok_or_else(|| Error::Protocol {
             what,
             reason: "the answer holds no token".to_owned(),

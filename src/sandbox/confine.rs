@@ -3,6 +3,7 @@
 use super::executor::RunSpec;
 use super::protocol::{Job, Place, Report, receive, send};
 use super::{credentials, surroundings};
+use crate::sys::seccomp;
 use rustix::process::{
     Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit, setsid, umask,
 };
@@ -71,10 +72,34 @@ fn prepare(job: &Job) -> io::Result<()> {
         )
     })?;
     crate::sys::descriptors::close_all_on_exec()?;
-    credentials::give_up(spec.uid, spec.gid, &spec.groups)?;
+    shut_off_kernel(job)?;
+    credentials::give_up(spec)?;
     // After the change of ids, which clears it: a command does not outlive its supervisor.
     set_parent_process_death_signal(Some(Signal::KILL))?;
     Ok(())
+}
+
+/// Takes the caller's keys and the calls of privileged programs away.
+fn shut_off_kernel(job: &Job) -> io::Result<()> {
+    // A profile of the container that denies keyrings denies them to the command, too.
+    match seccomp::join_new_session_keyring() {
+        Err(error)
+            if !matches!(
+                error.kind(),
+                ErrorKind::PermissionDenied | ErrorKind::Unsupported
+            ) =>
+        {
+            return Err(context("make a session keyring", &error));
+        }
+        _ => {}
+    }
+    match &job.place {
+        Place::Namespace(_) if !job.spec.insecure => seccomp::deny_calls()
+            .map(drop)
+            .map_err(|error| context("filter system calls", &error)),
+        // In place the container's own profile is in force, and nothing could be added without `no_new_privs`.
+        Place::Namespace(_) | Place::Inplace => Ok(()),
+    }
 }
 
 fn become_command(spec: &RunSpec) -> Report {

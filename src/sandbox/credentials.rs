@@ -3,6 +3,7 @@
 //! One capability less than any other process of a container makes every such process off limits: the kernel compares
 //! the sets before it lets one process look into another. `no_new_privs` is not set, since images use setuid programs.
 
+use super::executor::RunSpec;
 use rustix::io::Errno;
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, capability_is_in_bounding_set,
@@ -30,22 +31,34 @@ pub(super) const RUN_CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
 /// The number of capabilities that a set can hold.
 const CAPABILITY_COUNT: u32 = 64;
 
-/// Cuts this process down to a RUN's capabilities, then takes on its ids. It must have one thread.
-pub(super) fn give_up(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
-    cut_bounding_set()?;
+/// Cuts this process down to a RUN's capabilities, unless it may have all, then takes on its ids. It must have one thread.
+pub(super) fn give_up(spec: &RunSpec) -> io::Result<()> {
+    let (uid, gid) = (spec.uid, spec.gid);
+    if !spec.insecure {
+        cut_bounding_set()?;
+    }
     // EINVAL: a kernel before 4.3 has no such set.
     match clear_ambient_capability_set() {
         Ok(()) | Err(Errno::INVAL) => {}
         Err(error) => return Err(explain("clear the ambient capabilities", error)),
     }
-    let groups: Vec<Gid> = groups.iter().map(|&group| Gid::from_raw(group)).collect();
+    let groups: Vec<Gid> = spec
+        .groups
+        .iter()
+        .map(|&group| Gid::from_raw(group))
+        .collect();
     set_thread_groups(&groups).map_err(|error| explain("set the supplementary groups", error))?;
     let (user, group) = (Uid::from_raw(uid), Gid::from_raw(gid));
     set_thread_res_gid(group, group, group)
         .map_err(|error| explain(&format!("become group {gid}"), error))?;
     set_thread_res_uid(user, user, user)
         .map_err(|error| explain(&format!("become user {uid}"), error))?;
-    let held = capabilities(None)?.permitted & RUN_CAPABILITIES;
+    let permitted = capabilities(None)?.permitted;
+    let held = if spec.insecure {
+        permitted
+    } else {
+        permitted & RUN_CAPABILITIES
+    };
     let kept = if uid == 0 {
         held
     } else {

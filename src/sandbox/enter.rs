@@ -83,7 +83,7 @@ pub fn enter(options: &EnterOptions) -> Result<Box<dyn Executor>, SandboxError> 
         };
         match checked {
             Ok(Some(findings)) => return enter_namespace(rung, &findings, &options.state_dir),
-            Ok(None) => return super::inplace::enter(&options.keep),
+            Ok(None) => return super::inplace::enter(&options.keep, &options.state_dir),
             Err(reason) => reasons.push(format!("{}: {reason}", rung.name())),
         }
     }
@@ -162,6 +162,7 @@ fn enter_namespace(
         own_processes: matches!(findings.own_processes, Ok(true)),
         user_namespace: rung.is_user_namespace(),
         run_refused: (rung == Rung::SingleId).then(|| SINGLE_ID.to_owned()),
+        overlay: findings.overlay.as_ref().ok().copied(),
     };
     Ok(Box::new(NamespaceExecutor {
         shared: Arc::new(shared),

@@ -1,6 +1,7 @@
 //! The interface: what `build` asks of an isolation.
 
 use super::SandboxError;
+use super::agent::Agent;
 use rustix::event::{EventfdFlags, eventfd};
 use std::any::Any;
 use std::fmt;
@@ -25,6 +26,9 @@ pub trait Executor: Send + Sync + fmt::Debug {
 
     /// Says why RUN is impossible here, before anything is unpacked.
     fn check_run(&self) -> Result<(), SandboxError>;
+
+    /// Says why a RUN cannot have what is special about it here: no network, all that the builder may.
+    fn check_special(&self, network: Network, insecure: bool) -> Result<(), SandboxError>;
 
     /// Makes a new, empty stage. `name` is for messages and directory names only.
     fn workspace(&self, name: &str) -> Result<Box<dyn Workspace>, SandboxError>;
@@ -231,7 +235,7 @@ impl fmt::Debug for FinishedStage {
 }
 
 /// One command to run in a workspace.
-#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
 pub struct RunSpec {
     /// The program and its arguments. A program without a slash is looked up in PATH of `env`.
     pub argv: Vec<String>,
@@ -253,6 +257,95 @@ pub struct RunSpec {
     pub resolv_conf: Option<String>,
     /// Which network the command has.
     pub network: Network,
+    /// Whether it may do what the builder may, and sees the machine's devices.
+    pub insecure: bool,
+    /// What is mounted while it runs. The isolation makes of it what the command's surroundings need.
+    #[serde(skip)]
+    pub mounts: Vec<Mount>,
+}
+
+/// Something that a command sees at a path while it runs; nothing of it stays in the tree.
+#[derive(Debug, Clone)]
+pub struct Mount {
+    /// Where: absolute, in the image's terms, clean, not `/`.
+    pub target: String,
+    /// What.
+    pub kind: MountKind,
+}
+
+/// The kinds of mounts.
+#[derive(Debug, Clone)]
+pub enum MountKind {
+    /// A file or directory of this machine.
+    Bind {
+        /// Which: a path without links.
+        source: PathBuf,
+        /// What becomes of writes.
+        writes: Writes,
+    },
+    /// An empty directory in memory.
+    Tmpfs {
+        /// The most that it holds, in bytes.
+        size: Option<u64>,
+        /// Whether nothing can be put into it.
+        read_only: bool,
+    },
+    /// A file in memory that cannot be written.
+    File {
+        /// What it holds.
+        content: Content,
+        /// Its permission bits.
+        mode: u32,
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+    },
+    /// A socket through which the SSH agent can be asked for its keys' names and signatures, and nothing else.
+    Agent {
+        /// The agent.
+        agent: Agent,
+        /// The socket's permission bits.
+        mode: u32,
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+    },
+}
+
+/// What becomes of writes to a mounted file or directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writes {
+    /// They are refused; where that is not possible, thrown away.
+    Refused,
+    /// They are seen by the command, and thrown away when it ends.
+    Discarded,
+    /// They stay.
+    Kept,
+}
+
+/// The content of a file that may be a secret: never printed.
+#[derive(Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Content(Vec<u8>);
+
+impl Content {
+    /// Wraps bytes.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// Gives the bytes, to be written where they belong.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Content({} bytes)", self.0.len())
+    }
 }
 
 impl fmt::Debug for RunSpec {
@@ -263,6 +356,7 @@ impl fmt::Debug for RunSpec {
             .field("workdir", &self.workdir)
             .field("uid", &self.uid)
             .field("gid", &self.gid)
+            .field("mounts", &self.mounts)
             .finish_non_exhaustive()
     }
 }

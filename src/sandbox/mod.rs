@@ -8,6 +8,8 @@
 //! This room never falls back from an isolation to the bare host, never runs a program of the image as the builder, and
 //! leaves no process of a step alive. It reads no environment and no argv.
 
+mod agent;
+mod cache_mounts;
 mod confine;
 mod credentials;
 mod enter;
@@ -18,6 +20,8 @@ pub mod init;
 mod inplace;
 mod launch;
 mod mountinfo;
+mod mounting;
+mod mounts;
 mod namespace;
 mod overlay;
 mod plain;
@@ -29,10 +33,13 @@ mod stubs;
 mod supervise;
 mod surroundings;
 
+pub use agent::Agent;
+pub use cache_mounts::{CacheMounts, HeldCache, Identity as CacheIdentity, Sharing};
 pub use enter::{Choice, EnterOptions, RungReport, enter, probe_all};
 pub use error::SandboxError;
 pub use executor::{
-    Cancel, ChangeSource, Executor, FinishedStage, Isolation, LayerSlot, Network, Ownership,
-    ProtectedPath, Protection, RunOutput, RunSpec, RunStatus, StepKind, UpperView, Workspace,
+    Cancel, ChangeSource, Content, Executor, FinishedStage, Isolation, LayerSlot, Mount, MountKind,
+    Network, Ownership, ProtectedPath, Protection, RunOutput, RunSpec, RunStatus, StepKind,
+    UpperView, Workspace, Writes,
 };
 pub use inplace::restore;

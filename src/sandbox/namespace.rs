@@ -2,10 +2,11 @@
 
 use super::SandboxError;
 use super::executor::{
-    ChangeSource, Executor, FinishedStage, Isolation, LayerSlot, Ownership, ProtectedPath,
+    ChangeSource, Executor, FinishedStage, Isolation, LayerSlot, Network, Ownership, ProtectedPath,
     RunOutput, RunSpec, RunStatus, StepKind, UpperView, Workspace,
 };
 use super::launch::launch;
+use super::mounts::Prepared;
 use super::overlay::{Mounted, OverlayOptions, Writable};
 use super::plain::PlainWorkspace;
 use super::protocol::{Job, NamespacePlace, Place};
@@ -28,6 +29,8 @@ pub(super) struct Shared {
     pub(super) own_processes: bool,
     pub(super) user_namespace: bool,
     pub(super) run_refused: Option<String>,
+    /// How overlays are mounted, where they can be.
+    pub(super) overlay: Option<OverlayOptions>,
 }
 
 impl Shared {
@@ -43,7 +46,23 @@ impl Shared {
                 reason: reason.clone(),
             });
         }
-        let mut points = MOUNT_POINTS.to_vec();
+        self.check_special(spec.network, spec.insecure)?;
+        let prepared = Prepared::make(self, &spec.mounts)?;
+        let outcome = self.run_with(root, spec, &prepared, output);
+        let removed = prepared.remove();
+        let status = outcome?;
+        removed?;
+        Ok(status)
+    }
+
+    fn run_with(
+        &self,
+        root: &Path,
+        spec: &RunSpec,
+        prepared: &Prepared,
+        output: &mut RunOutput<'_>,
+    ) -> Result<RunStatus, SandboxError> {
+        let mut points: Vec<(&str, StubKind)> = MOUNT_POINTS.to_vec();
         let mut file = |contents: &Option<String>, point: &'static str| {
             let Some(contents) = contents else {
                 return Ok(None);
@@ -60,8 +79,12 @@ impl Shared {
             user_namespace: self.user_namespace,
             hosts: file(&spec.hosts, "etc/hosts")?,
             resolv_conf: file(&spec.resolv_conf, "etc/resolv.conf")?,
+            mounts: prepared.mounts.clone(),
+            staging: prepared.staging.clone(),
         };
         let bound = [place.hosts.clone(), place.resolv_conf.clone()];
+        let own = prepared.points.iter().map(|(path, kind)| (&**path, *kind));
+        points.extend(own);
         let stubs = Stubs::make(root, &points)?;
         let outcome = launch(
             &Job {
@@ -78,6 +101,16 @@ impl Shared {
         let status = outcome?;
         removed?;
         Ok(status)
+    }
+
+    /// What is special about a command, and whether it can be had here.
+    fn check_special(&self, _network: Network, insecure: bool) -> Result<(), SandboxError> {
+        if insecure && self.user_namespace {
+            return Err(SandboxError::RunRefused {
+                reason: "--security=insecure needs the real root: in a user namespace there is nothing to grant".into(),
+            });
+        }
+        Ok(())
     }
 }
 
@@ -123,6 +156,10 @@ impl Executor for NamespaceExecutor {
             }),
             None => Ok(()),
         }
+    }
+
+    fn check_special(&self, network: Network, insecure: bool) -> Result<(), SandboxError> {
+        self.shared.check_special(network, insecure)
     }
 
     fn workspace(&self, name: &str) -> Result<Box<dyn Workspace>, SandboxError> {
@@ -443,7 +480,7 @@ fn view_of(
 }
 
 /// The root of an overlay has the attributes of its upper directory's root.
-fn adopt_root_attributes(from: &Path, to: &Path) -> Result<(), SandboxError> {
+pub(super) fn adopt_root_attributes(from: &Path, to: &Path) -> Result<(), SandboxError> {
     let explain = |source| SandboxError::path("copy the attributes of the root to", to, source);
     let stat = rustix::fs::stat(from).map_err(explain)?;
     rustix::fs::chown(

@@ -149,6 +149,7 @@ fn try_command(build: BuildDirectory, user_namespace: bool) -> Result<bool, Stri
         own_processes: true,
         user_namespace,
         run_refused: None,
+        overlay: None,
     };
     let spec = RunSpec {
         argv: Vec::new(),
@@ -161,6 +162,8 @@ fn try_command(build: BuildDirectory, user_namespace: bool) -> Result<bool, Stri
         hosts: Some(String::new()),
         resolv_conf: None,
         network: Network::Host,
+        insecure: false,
+        mounts: Vec::new(),
     };
     let mut attempt = |own_processes| {
         shared.own_processes = own_processes;

@@ -1,6 +1,6 @@
 //! What this process and its re-executed halves say to each other over a socket: length-framed JSON.
 
-use super::executor::RunSpec;
+use super::executor::{Content, RunSpec};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::{self, ErrorKind, Read, Write};
@@ -35,6 +35,36 @@ pub(super) struct NamespacePlace {
     pub(super) hosts: Option<PathBuf>,
     /// A file to bind over `/etc/resolv.conf`.
     pub(super) resolv_conf: Option<PathBuf>,
+    /// What else to mount, those above before those below.
+    pub(super) mounts: Vec<PlaceMount>,
+    /// An empty directory for files in memory.
+    pub(super) staging: Option<PathBuf>,
+}
+
+/// One mount, prepared.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct PlaceMount {
+    /// Relative to the tree's root.
+    pub(super) target: String,
+    pub(super) kind: PlaceMountKind,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum PlaceMountKind {
+    Bind {
+        source: PathBuf,
+        read_only: bool,
+    },
+    Tmpfs {
+        size: Option<u64>,
+        read_only: bool,
+    },
+    File {
+        content: Content,
+        mode: u32,
+        uid: u32,
+        gid: u32,
+    },
 }
 
 /// What became of a job.

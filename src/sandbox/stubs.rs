@@ -21,7 +21,7 @@ pub(super) enum StubKind {
 }
 
 /// The mount points that were missing.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Stubs {
     made: Vec<Stub>,
 }
@@ -176,7 +176,7 @@ fn open_in(root: &OwnedFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno>
     )
 }
 
-fn modification(directory: &OwnedFd) -> Result<(i64, i64), Errno> {
+pub(super) fn modification(directory: &OwnedFd) -> Result<(i64, i64), Errno> {
     let stat = fstat(directory)?;
     Ok((
         stat.st_mtime,

@@ -4,8 +4,8 @@
 //! the image leads nowhere else. The mount points exist already: `stubs` made them.
 
 use super::executor::{Network, RunSpec};
-use super::mountinfo;
 use super::protocol::NamespacePlace;
+use super::{mountinfo, mounting};
 use crate::sys::namespace::unshare;
 use rustix::fs::{
     CWD, Dev, FileType, Mode, OFlags, ResolveFlags, makedev, mknodat, openat, openat2, symlinkat,
@@ -96,19 +96,28 @@ pub(super) fn enter(place: &NamespacePlace, spec: &RunSpec) -> io::Result<()> {
         OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
         Mode::empty(),
     )?;
-    mount_remount(by_number(&fd), MountFlags::BIND | MountFlags::NODEV, "")
-        .map_err(|e| explain("remount without devices", "/", e))?;
+    if !spec.insecure {
+        mount_remount(by_number(&fd), MountFlags::BIND | MountFlags::NODEV, "")
+            .map_err(|e| explain("remount without devices", "/", e))?;
+    }
     let tree = Tree { fd };
     tree.mount_proc(place)?;
-    tree.mount_sys()?;
-    tree.mount_dev(place)?;
+    tree.mount_sys(spec.insecure)?;
+    if spec.insecure {
+        tree.bind_dev()?;
+    } else {
+        tree.mount_dev(place)?;
+    }
     tree.bind_file(place.hosts.as_deref(), "etc/hosts")?;
     tree.bind_file(place.resolv_conf.as_deref(), "etc/resolv.conf")?;
-    for path in MASKED {
-        tree.mask(path)?;
-    }
-    for path in READ_ONLY {
-        tree.make_read_only(path)?;
+    mounting::mount_all(&tree, place)?;
+    if !spec.insecure {
+        for path in MASKED {
+            tree.mask(path)?;
+        }
+        for path in READ_ONLY {
+            tree.make_read_only(path)?;
+        }
     }
 
     fchdir(&tree.fd)?;
@@ -118,12 +127,12 @@ pub(super) fn enter(place: &NamespacePlace, spec: &RunSpec) -> io::Result<()> {
 }
 
 /// The tree that becomes `/`.
-struct Tree {
+pub(super) struct Tree {
     fd: OwnedFd,
 }
 
 impl Tree {
-    fn open(&self, path: &str) -> Result<OwnedFd, Errno> {
+    pub(super) fn open(&self, path: &str) -> Result<OwnedFd, Errno> {
         openat2(
             &self.fd,
             path,
@@ -133,7 +142,7 @@ impl Tree {
         )
     }
 
-    fn mount(
+    pub(super) fn mount(
         &self,
         kind: &str,
         path: &str,
@@ -161,9 +170,14 @@ impl Tree {
         mount_bind_recursive("/proc", by_number(&target)).map_err(|e| explain("bind", "/proc", e))
     }
 
-    fn mount_sys(&self) -> io::Result<()> {
+    fn mount_sys(&self, writable: bool) -> io::Result<()> {
+        let read_only = if writable {
+            MountFlags::empty()
+        } else {
+            MountFlags::RDONLY
+        };
         if self
-            .mount("sysfs", "sys", NO_PRIVILEGES | MountFlags::RDONLY, "")
+            .mount("sysfs", "sys", NO_PRIVILEGES | read_only, "")
             .is_ok()
         {
             return Ok(());
@@ -184,6 +198,12 @@ impl Tree {
             }
         }
         Ok(())
+    }
+
+    /// The machine's own devices, for a command that may use them.
+    fn bind_dev(&self) -> io::Result<()> {
+        let target = self.open("dev").map_err(|e| explain("open", "/dev", e))?;
+        mount_bind_recursive("/dev", by_number(&target)).map_err(|e| explain("bind", "/dev", e))
     }
 
     fn mount_dev(&self, place: &NamespacePlace) -> io::Result<()> {
@@ -292,7 +312,7 @@ pub(super) fn by_number(fd: &impl AsFd) -> String {
     format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
 }
 
-fn explain(action: &str, what: &str, error: Errno) -> io::Error {
+pub(super) fn explain(action: &str, what: &str, error: Errno) -> io::Error {
     let error = io::Error::from(error);
     io::Error::new(error.kind(), format!("{action} {what}: {error}"))
 }

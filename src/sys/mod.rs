@@ -9,3 +9,4 @@
 pub mod descriptors;
 pub mod namespace;
 pub mod network;
+pub mod seccomp;

@@ -3,20 +3,40 @@
 
 mod image;
 mod machine;
+#[cfg(feature = "s3")]
+mod mock;
 mod program;
 #[expect(dead_code, reason = "the tests of the registry room use the rest")]
 #[path = "../support/mod.rs"]
 mod support;
 
 mod adding;
+mod caching;
 mod changes;
+mod chaos;
+mod checks;
+mod ci;
+#[cfg(all(feature = "s3", feature = "gcs", feature = "azure"))]
+mod clouds;
 mod contexts;
 mod copying;
+mod credentials;
+mod debugging;
+mod diagnostics;
+mod downloads;
+mod filters;
+mod indexes;
+mod mirrors;
 mod mistakes;
+mod mounts;
 mod naming;
 mod outputs;
+mod pushing;
 mod registries;
 mod repeating;
 mod running;
 mod settings;
 mod signals;
+mod stages;
+#[cfg(feature = "s3")]
+mod stores;

@@ -115,12 +115,8 @@ fn flags_that_are_not_supported_say_what_to_do() {
     let scene = Scene::bare();
     scene.dockerfile("FROM scratch\n");
     for flag in [
-        "--cache",
-        "--cache=true",
-        "--cache-repo=x",
         "--reproducible",
-        "--registry-mirror=x",
-        "--secret=id=x",
+        "--reproducible=true",
         "--git=branch=x",
         "--bucket=x",
     ] {
@@ -137,9 +133,9 @@ fn flags_that_are_not_supported_say_what_to_do() {
     scene.dockerfile("FROM scratch\nLABEL a=b\n");
     let image = scene
         .build()
-        .args(["--label=x=--cache", "--cache=false"])
+        .args(["--label=x=--reproducible", "--reproducible=false"])
         .image();
-    assert_eq!(image.config()["Labels"]["x"], "--cache");
+    assert_eq!(image.config()["Labels"]["x"], "--reproducible");
 }
 
 #[test]

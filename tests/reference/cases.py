@@ -4,7 +4,7 @@ A case is a directory cases/NAME with
     Dockerfile          bases are named ${REGISTRY}/base/..., REGISTRY being a build argument; where no variable is expanded, as in
                         --from, @REGISTRY@ stands for it
     context/            the context, if there is one; make.sh then makes in it what git cannot hold
-    args                flags of `longshore build`, one word a line
+    args                flags of `longshore build`, one word a line; @CASE@ stands for the directory that the case was laid out in
     ignore              `content GLOB`: size and hash of these files vary; `path GLOB`: these paths do
     expected.json       what the reference builder made of it, or `{"fails": true}`; written by record.sh
 """
@@ -31,6 +31,11 @@ def read(name, file):
         return []
     with open(path, encoding="utf-8") as lines:
         return [line.rstrip("\n") for line in lines if line.strip() and not line.startswith("#")]
+
+
+def flags(name, place):
+    """The flags of the case, which was laid out in this directory."""
+    return [word.replace("@CASE@", place) for word in read(name, "args")]
 
 
 def expected(name):

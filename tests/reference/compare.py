@@ -27,7 +27,7 @@ def command(binary, place, name, directory, output):
     registry = os.environ["LONGSHORE_TEST_REGISTRY"]
     return [binary, "build", f"--isolation={ISOLATION[place]}", "-f", f"{directory}/{name}/Dockerfile", "-c", f"{directory}/{name}/context",
             "--no-push", "--oci-layout-path", f"{output}/{name}/image", "--insecure-registry", registry,
-            "--build-arg", f"REGISTRY={registry}", *cases.read(name, "args")]
+            "--build-arg", f"REGISTRY={registry}", *cases.flags(name, f"{directory}/{name}")]
 
 
 def script(place, wanted):

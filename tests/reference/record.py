@@ -4,21 +4,25 @@
 Every case gets a daemon with an empty state. A daemon that has built another case keeps its context and asks only for files whose size or
 time differ, and it takes a layer of another case where only times differ; what a failed build used cannot even be pruned.
 """
-import contextlib, glob, json, os, subprocess, sys, tempfile, time
+import glob, json, os, subprocess, sys, tempfile
 
 import cases, describe
+from reference_daemon import daemon
 
 OPTIONS = {"--build-arg": "build-arg:", "--label": "label:", "--target": "target="}
+# What buildctl calls the same.
+SAME = {"--secret"}
 
 
-def options(name):
+def options(name, place):
     """The flags of the case in buildctl's words."""
-    words, flags = cases.read(name, "args"), []
+    words, flags = cases.flags(name, place), []
     while words:
         flag, value = words.pop(0), None
         if "=" in flag:
             flag, value = flag.split("=", 1)
-        flags += ["--opt", OPTIONS[flag] + (words.pop(0) if value is None else value)]
+        value = words.pop(0) if value is None else value
+        flags += [flag, value] if flag in SAME else ["--opt", OPTIONS[flag] + value]
     return flags
 
 
@@ -26,43 +30,8 @@ def build(address, name, place, output):
     registry = os.environ["LONGSHORE_TEST_REGISTRY"]
     command = [sys.argv[2], "--addr", address, "build", "--progress", "plain", "--frontend", "dockerfile.v0",
                "--local", f"context={place}/context", "--local", f"dockerfile={place}",
-               "--opt", f"build-arg:REGISTRY={registry}", *options(name), "--output", f"type=oci,tar=false,dest={output}"]
+               "--opt", f"build-arg:REGISTRY={registry}", *options(name, place), "--output", f"type=oci,tar=false,dest={output}"]
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
-
-
-CONFIGURATION = """
-root = "{directory}/root"
-[grpc]
-  address = ["unix://{directory}/sock"]
-[worker.oci]
-  enabled = true
-  gc = false
-  networkMode = "host"
-[worker.containerd]
-  enabled = false
-[registry."{registry}"]
-  http = true
-"""
-
-
-@contextlib.contextmanager
-def daemon():
-    """The address of a buildkitd of its own."""
-    with tempfile.TemporaryDirectory(prefix="longshore-reference.") as directory:
-        with open(f"{directory}/buildkitd.toml", "w", encoding="utf-8") as file:
-            file.write(CONFIGURATION.format(directory=directory, registry=os.environ["LONGSHORE_TEST_REGISTRY"]))
-        with open(f"{directory}/log", "w+", encoding="utf-8") as log:
-            process = subprocess.Popen([sys.argv[1], "--config", f"{directory}/buildkitd.toml"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-            try:
-                while not os.path.exists(f"{directory}/sock"):
-                    if process.poll() is not None:
-                        log.seek(0)
-                        raise SystemExit(f"the reference builder did not start:\n{log.read()[-2000:]}")
-                    time.sleep(0.05)
-                yield f"unix://{directory}/sock"
-            finally:
-                process.terminate()
-                process.wait()
 
 
 def main():

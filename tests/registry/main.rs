@@ -1,6 +1,7 @@
 //! The registry room against registries: one inside the test with scripted faults, and the real docker-registry.
 
 mod auth;
+mod leaks;
 mod output;
 mod pull;
 mod push;
@@ -113,6 +114,7 @@ async fn push(
     let output = Output::Registry {
         destinations: destinations.into(),
         mount_from: Vec::new(),
+        ignores_immutable: false,
     };
     publish(image, &[output], client, None).await.map(|_| ())
 }

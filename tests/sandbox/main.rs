@@ -162,6 +162,8 @@ pub(crate) fn shell(line: &str) -> RunSpec {
         hosts: Some("127.0.0.1 localhost here\n".into()),
         resolv_conf: Some("nameserver 192.0.2.1\n".into()),
         network: Network::Host,
+        insecure: false,
+        mounts: Vec::new(),
     }
 }
 

@@ -60,6 +60,7 @@ fn options() -> Options {
         is_platform_explicit: false,
         build_platform: "linux/amd64".parse().unwrap(),
         labels: Vec::new(),
+        network: crate::plan::RunNetwork::Default,
     }
 }
 

@@ -25,7 +25,9 @@ fn copies_have_clean_paths_and_absolute_destinations() {
         let copy = copies(&stage)[0];
         let found = copy.sources.iter().map(|source| match source {
             CopySource::Path(path) => path.value.as_str(),
-            CopySource::Inline { .. } => panic!("{instruction}"),
+            CopySource::Parents { .. } | CopySource::Inline { .. } | CopySource::Url(_) => {
+                panic!("{instruction}")
+            }
         });
         assert_eq!(found.collect::<Vec<_>>(), sources, "{instruction}");
         assert_eq!(copy.destination, destination, "{instruction}");
@@ -53,7 +55,7 @@ fn copies_carry_their_owner_and_mode() {
 fn add_unpacks_unless_told_not_to() {
     for (flag, unpack) in [
         ("", Unpack::Auto),
-        ("--unpack", Unpack::Auto),
+        ("--unpack", Unpack::Always),
         ("--unpack=false", Unpack::Never),
         ("--keep-git-dir=false", Unpack::Auto),
     ] {
@@ -72,7 +74,7 @@ fn documents_become_files() {
         .iter()
         .map(|source| match source {
             CopySource::Inline { name, content } => (name.as_str(), content.as_str()),
-            CopySource::Path(path) => panic!("{}", path.value),
+            source => panic!("{source:?}"),
         })
         .collect();
     assert_eq!(

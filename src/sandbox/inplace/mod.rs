@@ -8,12 +8,13 @@
 //! network but the container's. The user is told once.
 
 mod area;
+mod mounts;
 mod moving;
 mod workspace;
 
 use super::enter::guard_process;
-use super::executor::{Executor, FinishedStage, Isolation, Ownership, Workspace};
-use super::{SandboxError, mountinfo};
+use super::executor::{Executor, FinishedStage, Isolation, Network, Ownership, Workspace};
+use super::{SandboxError, cache_mounts, mountinfo};
 use area::{Area, DIRECTORY};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::geteuid;
@@ -85,11 +86,22 @@ pub(super) fn check(force: bool) -> Result<(), String> {
     }
 }
 
-/// Takes possession of `/`. `keep` names paths that stay where they are.
-pub(super) fn enter(keep: &[PathBuf]) -> Result<Box<dyn Executor>, SandboxError> {
+/// Takes possession of `/`. `keep` names paths that stay where they are; what outlives builds in the state directory does, too.
+pub(super) fn enter(keep: &[PathBuf], state_dir: &Path) -> Result<Box<dyn Executor>, SandboxError> {
     guard_process()?;
     let mounts = mount_points()?;
-    let area = open_root(&mounts, keep)?;
+    let caches = state_dir.join(cache_mounts::DIRECTORY);
+    let is_fixed = mounts.iter().any(|mount| caches.starts_with(mount))
+        || OURS
+            .iter()
+            .any(|ours| caches.starts_with(Path::new("/").join(ours)));
+    let mut keep = keep.to_vec();
+    if !is_fixed {
+        std::fs::create_dir_all(&caches)
+            .map_err(|source| SandboxError::path("create", &caches, source))?;
+        keep.push(caches);
+    }
+    let area = open_root(&mounts, &keep)?;
     Ok(Box::new(InplaceExecutor {
         area: Arc::new(area),
         mounts,
@@ -183,6 +195,20 @@ impl Executor for InplaceExecutor {
     }
 
     fn check_run(&self) -> Result<(), SandboxError> {
+        Ok(())
+    }
+
+    fn check_special(&self, network: Network, insecure: bool) -> Result<(), SandboxError> {
+        if network == Network::None {
+            return Err(SandboxError::RunRefused {
+                reason: "--network=none needs a network namespace, and in place there is no network but the container's: build with --isolation=namespace".into(),
+            });
+        }
+        if insecure {
+            return Err(SandboxError::RunRefused {
+                reason: "--security=insecure has nothing to grant in place, where a command has the container's rights already: build with --isolation=namespace as root".into(),
+            });
+        }
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use super::super::SandboxError;
 use super::super::executor::{
-    ChangeSource, FinishedStage, LayerSlot, Network, ProtectedPath, Protection, RunOutput, RunSpec,
+    ChangeSource, FinishedStage, LayerSlot, ProtectedPath, Protection, RunOutput, RunSpec,
     RunStatus, StepKind, Workspace,
 };
 use super::super::launch::launch;
@@ -10,6 +10,7 @@ use super::super::plain::copy_tree;
 use super::super::protocol::{Job, Place};
 use super::OURS;
 use super::area::Area;
+use super::mounts::Placed;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -128,18 +129,18 @@ impl Workspace for InplaceWorkspace {
                 wanted: "run a command",
             });
         }
-        if spec.network == Network::None {
-            return Err(SandboxError::RunRefused {
-                reason: "in place there is no network but the container's".into(),
-            });
-        }
-        launch(
+        let placed = Placed::make(&self.area, &spec.mounts)?;
+        let outcome = launch(
             &Job {
                 place: Place::Inplace,
                 spec: spec.clone(),
             },
             output,
-        )
+        );
+        let removed = placed.remove();
+        let status = outcome?;
+        removed?;
+        Ok(status)
     }
 
     fn protected(&self) -> Result<Vec<ProtectedPath>, SandboxError> {

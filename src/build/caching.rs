@@ -1,0 +1,138 @@
+//! The caches of one build: opened, keys made for them, and what comes out of them made sure of.
+
+use std::sync::Arc;
+
+use crate::cache::{Cache, DirectoryCache, RegistryCache};
+use crate::context::Context;
+use crate::oci::Digest;
+use crate::output::{ImageLayer, LayerSource};
+use crate::plan::{ChmodSpec, CopySource, Plan};
+use crate::registry::{Action, Client};
+
+use super::ahead::diff_ids;
+use super::contents;
+use super::engine::{Engine, Stack};
+use super::fetch::Image;
+use super::keys::{Inputs, Keys};
+use super::request::CachePlace;
+use super::sources::SourceTree;
+use super::stage::StageResult;
+use super::{BuildError, Request, block_on, publish};
+
+/// Opens the caches that layers are looked up in, or kept in.
+pub(super) fn open(places: &[CachePlace], client: &Client) -> Vec<Arc<dyn Cache>> {
+    let open = |place: &CachePlace| -> Arc<dyn Cache> {
+        match place {
+            CachePlace::Registry(reference) => {
+                Arc::new(RegistryCache::new(client.clone(), reference))
+            }
+            CachePlace::Directory(path) => {
+                Arc::new(DirectoryCache::new(path.clone(), client.clone()))
+            }
+        }
+    };
+    places.iter().map(open).collect()
+}
+
+/// Makes the keys of a plan, if anything is remembered.
+pub(super) fn keys(
+    request: &Request,
+    plan: &Plan,
+    images: &[Image],
+    context: &Context,
+) -> Option<Keys> {
+    let mut inputs = Files { images, context };
+    let (layers, snapshot) = (&request.layers, &request.snapshot);
+    request
+        .cache
+        .is_on()
+        .then(|| Keys::of(plan, layers, snapshot, &mut inputs))
+}
+
+/// What the keys are made of: images and the context.
+struct Files<'a> {
+    images: &'a [Image],
+    context: &'a Context,
+}
+
+impl Inputs for Files<'_> {
+    fn layers_of_image(&self, image: usize) -> Vec<Digest> {
+        diff_ids(&self.images[image].layers)
+    }
+
+    /// What goes wrong here goes wrong again, and is told, when the step is carried out.
+    fn contents(&mut self, sources: &[CopySource], chmod: Option<&ChmodSpec>) -> Option<Digest> {
+        let tree = SourceTree {
+            rootfs: self.context.rootfs(),
+            ignore: self.context.ignore(),
+            keeps_owner: false,
+            owners: Arc::default(),
+            name: "the build context".to_owned(),
+        };
+        contents::digest(sources, chmod, &tree, &mut Vec::new()).ok()
+    }
+}
+
+impl Engine<'_> {
+    /// Makes sure of the layers of the image that came out of caches, while the build can still be done without: they are
+    /// where the image is pushed to, and here if it is written to a file.
+    ///
+    /// # Errors
+    /// [`BuildError::is_cache_fault`], if a layer is not to be had.
+    pub(super) fn secure(&self, result: &StageResult) -> Result<(), BuildError> {
+        let is_cached = |layer: &&ImageLayer| self.hits.has(&layer.diff_id);
+        let cached: Vec<ImageLayer> = result.layers.iter().filter(is_cached).cloned().collect();
+        if cached.is_empty() {
+            return Ok(());
+        }
+        let outputs = &self.request.outputs;
+        if outputs.tar_path.is_some() || outputs.oci_layout_path.is_some() {
+            let stack = Stack {
+                image: None,
+                layers: &cached,
+            };
+            for (number, layer) in cached.iter().enumerate() {
+                if matches!(layer.source, LayerSource::Remote(_)) {
+                    self.blob(stack, number)?;
+                }
+            }
+        }
+        if outputs.pushes {
+            if self.is_all_done && !self.is_pushed(result)? {
+                for layer in &result.layers {
+                    self.uploads.begin(layer.clone(), true, None);
+                }
+            }
+            block_on(self.services, self.uploads.settle())?;
+            for (digest, source) in self.uploads.failures() {
+                if cached.iter().any(|layer| layer.descriptor.digest == digest) {
+                    return Err(BuildError::CachedPush {
+                        digest: digest.short().to_owned(),
+                        source: Box::new(source),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the very image is in all repositories that it goes to already: then so are its layers.
+    fn is_pushed(&self, result: &StageResult) -> Result<bool, BuildError> {
+        let image = publish::assemble(result.config.clone(), result.layers.clone(), self.request)?;
+        for destination in &self.request.outputs.destinations {
+            let there = destination.with_digest(image.descriptor.digest.clone());
+            let found = self.client.manifest_digest(&there, Action::Push);
+            // What is wrong with the registry, the push tells.
+            if !matches!(block_on(self.services, found)?, Ok(Some(_))) {
+                return Ok(false);
+            }
+        }
+        for destination in &self.request.outputs.destinations {
+            let layers = image.layers.iter().map(|layer| &layer.descriptor.digest);
+            for digest in layers.chain([&image.config_descriptor.digest]) {
+                self.client.remember_blob(destination, digest);
+            }
+        }
+        Ok(true)
+    }
+}

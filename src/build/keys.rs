@@ -1,0 +1,698 @@
+//! What each step's layer is remembered under: the keys of a whole plan, known before anything is unpacked.
+//!
+//! A key takes in everything that can alter the layer, and nothing that cannot. Left out are, as in `BuildKit`: times, of files
+//! and of the build (the layer that is found has those of the build that made it); proxies that nothing declares; what
+//! `/etc/hosts` and `/etc/resolv.conf` say; labels and other settings of the image. A step whose sources cannot be told in
+//! advance has no key, nor have those after it: they are carried out.
+
+use crate::cache::{CacheKey, KeyHasher};
+use crate::dockerfile::{Span, Spanned};
+use crate::oci::{Compression, Digest, Platform};
+use crate::plan::{
+    CacheMount, ChmodSpec, CopyFrom, CopySource, CopyStep, MountAccess, MountKind, Plan,
+    RunNetwork, RunSecurity, RunStep, StageBase, StepKind, Unpack, WorkdirStep,
+};
+
+use super::mount;
+use super::request::{LayerOptions, SnapshotOptions};
+
+/// The keys of a plan.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Keys {
+    stages: Vec<StageKeys>,
+}
+
+/// The keys of a stage.
+#[derive(Debug, PartialEq, Eq)]
+struct StageKeys {
+    /// What the stage begins with.
+    below: Option<Chain>,
+    /// For each step the key of its layer, if it makes one that can be remembered.
+    steps: Vec<Option<CacheKey>>,
+    /// What the stage ends with.
+    end: Option<Chain>,
+}
+
+/// What the keys are made of besides the plan.
+pub(super) trait Inputs {
+    /// The digests of an image's layers, uncompressed.
+    fn layers_of_image(&self, image: usize) -> Vec<Digest>;
+
+    /// The digest of what a COPY takes out of the context; `None` if that cannot be told.
+    fn contents(&mut self, sources: &[CopySource], chmod: Option<&ChmodSpec>) -> Option<Digest>;
+}
+
+/// What leads from a base to a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Chain {
+    /// The key of the base.
+    pub(super) base: CacheKey,
+    /// The keys of all layers above the base, bottom first.
+    pub(super) keys: Vec<CacheKey>,
+}
+
+impl Chain {
+    fn on(base: CacheKey) -> Self {
+        Self {
+            base,
+            keys: Vec::new(),
+        }
+    }
+
+    /// The key of the topmost layer, or of the base where there is none above.
+    pub(super) fn top(&self) -> CacheKey {
+        self.keys.last().copied().unwrap_or(self.base)
+    }
+}
+
+impl Keys {
+    /// Works out the keys of all stages.
+    pub(super) fn of(
+        plan: &Plan,
+        layers: &LayerOptions,
+        snapshot: &SnapshotOptions,
+        inputs: &mut dyn Inputs,
+    ) -> Self {
+        let settings = settings(layers, snapshot);
+        let mut keys = Self { stages: Vec::new() };
+        for stage in &plan.stages {
+            let below = match stage.base {
+                StageBase::Scratch => Some(Chain::on(base(&stage.platform, &[]))),
+                StageBase::Image(image) => {
+                    let layers = inputs.layers_of_image(image);
+                    Some(Chain::on(base(&stage.platform, &layers)))
+                }
+                StageBase::Stage(parent) => keys.stages[parent].end.clone(),
+            };
+            let mut current = below.as_ref().map(Chain::top);
+            let mut steps: Vec<Option<CacheKey>> = Vec::new();
+            for step in &stage.steps {
+                let own = match &step.kind {
+                    StepKind::Metadata | StepKind::Silent => {
+                        steps.push(None);
+                        continue;
+                    }
+                    StepKind::Workdir(workdir) => Some(of_workdir(workdir)),
+                    StepKind::Run(run) => keys.of_run(run, inputs),
+                    StepKind::Copy(copy) => keys.of_copy(copy, inputs),
+                };
+                current = current.zip(own).map(|(below, own)| {
+                    let mut hasher = KeyHasher::new("step");
+                    hasher
+                        .field("settings", settings)
+                        .field("below", below)
+                        .field("step", own);
+                    hasher.finish()
+                });
+                steps.push(current);
+            }
+            if layers.single {
+                // There is one layer, at the end.
+                for key in &mut steps {
+                    *key = key.filter(|key| Some(*key) == current);
+                }
+            }
+            let end = below.clone().zip(current).map(|(mut chain, _)| {
+                chain.keys.extend(steps.iter().flatten());
+                chain
+            });
+            keys.stages.push(StageKeys { below, steps, end });
+        }
+        keys
+    }
+
+    /// The key of a step's layer.
+    pub(super) fn step(&self, stage: usize, number: usize) -> Option<CacheKey> {
+        self.stages[stage].steps[number]
+    }
+
+    /// The steps of a stage that have keys, the last one first.
+    pub(super) fn steps(&self, stage: usize) -> impl Iterator<Item = (usize, CacheKey)> {
+        let steps = self.stages[stage].steps.iter().enumerate().rev();
+        steps.filter_map(|(number, key)| Some((number, (*key)?)))
+    }
+
+    /// What a stage begins with.
+    pub(super) fn below(&self, stage: usize) -> Option<&Chain> {
+        self.stages[stage].below.as_ref()
+    }
+
+    /// What leads from the base at the bottom to the layer of a step.
+    pub(super) fn chain(&self, stage: usize, number: usize) -> Option<Chain> {
+        let known = &self.stages[stage];
+        known.steps[number]?;
+        let mut chain = known.below.clone()?;
+        chain.keys.extend(known.steps[..=number].iter().flatten());
+        Some(chain)
+    }
+
+    fn of_copy(&self, step: &CopyStep, inputs: &mut dyn Inputs) -> Option<CacheKey> {
+        let CopyStep {
+            instruction: _,
+            from,
+            sources,
+            destination,
+            chown,
+            chmod,
+            exclude,
+            link,
+            unpack,
+            span: _,
+        } = step;
+        let mut hasher = KeyHasher::new("copy");
+        let mode = chmod.as_ref().map(|mode| &mode.value);
+        match from {
+            CopyFrom::Context => {
+                hasher.field("contents", inputs.contents(sources, mode)?.as_str());
+            }
+            CopyFrom::Stage(_) | CopyFrom::Image(_) => {
+                hasher.field("tree", self.tree(*from, inputs)?);
+                add_sources(&mut hasher, sources);
+            }
+        }
+        // Of a `--parents` or an `--exclude` the contents are those of the whole directory, and the patterns say what of it.
+        add_patterns(&mut hasher, sources)?;
+        hasher.list("exclude", exclude.iter().map(|pattern| &pattern.value));
+        hasher.number("link", u64::from(*link));
+        hasher.field("destination", destination);
+        hasher.optional("chown", chown.as_ref().map(|chown| &chown.value));
+        // What it makes of files is in their digest; directories on the way to the destination take it too.
+        hasher.optional("chmod", chmod.as_ref().map(|chmod| chmod.value.as_str()));
+        hasher.field(
+            "unpack",
+            match unpack {
+                Unpack::Auto => "auto",
+                Unpack::Always => "always",
+                Unpack::Never => "never",
+            },
+        );
+        Some(hasher.finish())
+    }
+
+    /// Of mounts counts what the command can see of them and cannot leave behind: not what is in a cache, not the value of a
+    /// secret, and not the names that only the command line knows them by.
+    fn of_run(&self, step: &RunStep, inputs: &mut dyn Inputs) -> Option<CacheKey> {
+        let RunStep {
+            argv,
+            program,
+            env,
+            undeclared,
+            workdir,
+            user,
+            shell_form: _,
+            mounts,
+            network,
+            security,
+        } = step;
+        let mut hasher = KeyHasher::new("run");
+        hasher.list("argv", argv);
+        hasher.optional("program", program.as_ref().map(|(_, content)| content));
+        let mut env: Vec<_> = env
+            .iter()
+            .filter(|(name, _)| !undeclared.contains(name))
+            .collect();
+        env.sort_unstable();
+        hasher.list("names", env.iter().map(|(name, _)| name));
+        hasher.list("values", env.iter().map(|(_, value)| value));
+        hasher.field("workdir", workdir).field("user", user);
+        hasher.field(
+            "network",
+            match network {
+                RunNetwork::Default => "default",
+                RunNetwork::None => "none",
+                RunNetwork::Host => "host",
+            },
+        );
+        hasher.field(
+            "security",
+            match security {
+                RunSecurity::Sandbox => "sandbox",
+                RunSecurity::Insecure => "insecure",
+            },
+        );
+        let mounts = mounts
+            .iter()
+            .map(|mount| self.of_mount(&mount.kind, inputs))
+            .collect::<Option<Vec<_>>>()?;
+        hasher.list("mounts", mounts);
+        Some(hasher.finish())
+    }
+
+    fn of_mount(&self, mount: &MountKind, inputs: &mut dyn Inputs) -> Option<CacheKey> {
+        let hasher = match mount {
+            MountKind::Bind {
+                from,
+                source,
+                target,
+                read_only,
+            } => {
+                let mut hasher = KeyHasher::new("bind");
+                match from {
+                    None => hasher.field("tree", "nothing"),
+                    Some(CopyFrom::Context) => {
+                        let path = Spanned::new(mount::literal(source), Span::default());
+                        let contents = inputs.contents(&[CopySource::Path(path)], None)?;
+                        hasher.field("contents", contents.as_str())
+                    }
+                    Some(from) => hasher
+                        .field("tree", self.tree(*from, inputs)?)
+                        .field("source", source),
+                };
+                hasher.field("target", target);
+                hasher.number("read only", u64::from(*read_only));
+                hasher
+            }
+            MountKind::Cache(CacheMount {
+                id: _,
+                sharing: _,
+                from,
+                source,
+                target,
+                read_only,
+                access,
+            }) => {
+                let mut hasher = KeyHasher::new("cache");
+                match from {
+                    None => hasher.field("tree", "nothing"),
+                    Some(CopyFrom::Context) => {
+                        let path = Spanned::new(mount::literal(source), Span::default());
+                        let contents = inputs.contents(&[CopySource::Path(path)], None)?;
+                        hasher.field("contents", contents.as_str())
+                    }
+                    Some(from) => hasher.field("tree", self.tree(*from, inputs)?),
+                };
+                hasher.field("source", source).field("target", target);
+                hasher.number("read only", u64::from(*read_only));
+                add_access(&mut hasher, *access);
+                hasher
+            }
+            MountKind::Tmpfs {
+                target,
+                size,
+                read_only,
+            } => {
+                let mut hasher = KeyHasher::new("tmpfs");
+                hasher.field("target", target);
+                hasher.optional("size", size.map(u64::to_le_bytes));
+                hasher.number("read only", u64::from(*read_only));
+                hasher
+            }
+            MountKind::Secret {
+                id,
+                target,
+                env,
+                required,
+                access,
+            } => {
+                let mut hasher = KeyHasher::new("secret");
+                // Without a target the name is where the command sees it.
+                let is_seen = target.is_none() && env.is_none();
+                hasher.optional("id", is_seen.then_some(id));
+                hasher.optional("target", target.as_ref());
+                hasher.optional("env", env.as_ref());
+                hasher.number("required", u64::from(*required));
+                add_access(&mut hasher, *access);
+                hasher
+            }
+            MountKind::Ssh {
+                id: _,
+                target,
+                required,
+                access,
+            } => {
+                let mut hasher = KeyHasher::new("ssh");
+                hasher.optional("target", target.as_ref());
+                hasher.number("required", u64::from(*required));
+                add_access(&mut hasher, *access);
+                hasher
+            }
+        };
+        Some(hasher.finish())
+    }
+
+    /// The key of a whole tree that is not the context.
+    fn tree(&self, from: CopyFrom, inputs: &dyn Inputs) -> Option<CacheKey> {
+        match from {
+            CopyFrom::Context => None,
+            CopyFrom::Stage(stage) => Some(self.stages[stage].end.as_ref()?.top()),
+            CopyFrom::Image(image) => {
+                let layers = inputs.layers_of_image(image);
+                let mut hasher = KeyHasher::new("image");
+                hasher.list("layers", layers.iter().map(Digest::as_str));
+                Some(hasher.finish())
+            }
+        }
+    }
+}
+
+fn add_access(hasher: &mut KeyHasher, access: MountAccess) {
+    let MountAccess { mode, uid, gid } = access;
+    for (name, value) in [("mode", mode), ("uid", uid), ("gid", gid)] {
+        hasher.optional(name, value.map(u32::to_le_bytes));
+    }
+}
+
+/// The options that alter layers.
+fn settings(layers: &LayerOptions, snapshot: &SnapshotOptions) -> CacheKey {
+    let LayerOptions {
+        compression,
+        level,
+        single,
+    } = layers;
+    let SnapshotOptions {
+        by_time_only,
+        ignored,
+    } = snapshot;
+    let mut hasher = KeyHasher::new("settings");
+    hasher.field(
+        "compression",
+        match compression {
+            Compression::None => "none",
+            Compression::Gzip => "gzip",
+            Compression::Zstd => "zstd",
+        },
+    );
+    hasher.optional("level", level.map(|level| level.to_string()));
+    hasher.number("single", u64::from(*single));
+    hasher.number("by time only", u64::from(*by_time_only));
+    let mut ignored = ignored.clone();
+    ignored.sort_unstable();
+    ignored.dedup();
+    hasher.list("ignored", &ignored);
+    hasher.finish()
+}
+
+/// What a stage begins with: layers by what is in them, however they are compressed.
+fn base(platform: &Platform, layers: &[Digest]) -> CacheKey {
+    let platform = platform.normalized();
+    let mut hasher = KeyHasher::new("base");
+    hasher.field("os", &platform.os);
+    hasher.field("architecture", &platform.architecture);
+    hasher.optional("variant", platform.variant.as_ref());
+    hasher.optional("os version", platform.os_version.as_ref());
+    hasher.list("layers", layers.iter().map(Digest::as_str));
+    hasher.finish()
+}
+
+fn of_workdir(step: &WorkdirStep) -> CacheKey {
+    let WorkdirStep { path, user } = step;
+    let mut hasher = KeyHasher::new("workdir");
+    hasher.field("path", path).field("user", user);
+    hasher.finish()
+}
+
+/// Adds the kinds of sources and what is special to them; `None` where what a URL has cannot be told.
+fn add_patterns(hasher: &mut KeyHasher, sources: &[CopySource]) -> Option<()> {
+    for source in sources {
+        match source {
+            CopySource::Path(_) => hasher.field("source", "path"),
+            CopySource::Inline { .. } => hasher.field("source", "inline"),
+            CopySource::Parents {
+                pattern,
+                is_literal: _,
+                root: _,
+            } => hasher.field("source", "parents").field("pattern", pattern),
+            CopySource::Url(url) => {
+                let checksum = url.checksum.as_ref()?;
+                hasher
+                    .field("source", "url")
+                    .field("name", &url.name)
+                    .field("checksum", checksum.as_str())
+            }
+        };
+    }
+    Some(())
+}
+
+fn add_sources(hasher: &mut KeyHasher, sources: &[CopySource]) {
+    let paths = sources.iter().filter_map(|source| match source {
+        CopySource::Path(path) => Some(&path.value),
+        CopySource::Parents { root, .. } => Some(&root.value),
+        CopySource::Inline { .. } | CopySource::Url(_) => None,
+    });
+    hasher.list("paths", paths.collect::<Vec<_>>());
+    for source in sources {
+        if let CopySource::Inline { name, content } = source {
+            hasher.field("inline", name).field("content", content);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::dockerfile;
+    use crate::oci::ImageConfig;
+    use crate::plan::{self, Options};
+
+    /// A context that is its paths' digests.
+    #[derive(Clone)]
+    struct Fake {
+        layers: Vec<Digest>,
+        files: HashMap<String, Digest>,
+    }
+
+    impl Inputs for Fake {
+        fn layers_of_image(&self, _image: usize) -> Vec<Digest> {
+            self.layers.clone()
+        }
+
+        fn contents(
+            &mut self,
+            sources: &[CopySource],
+            chmod: Option<&ChmodSpec>,
+        ) -> Option<Digest> {
+            let mut hasher = KeyHasher::new("fake");
+            for source in sources {
+                match source {
+                    CopySource::Path(path) => {
+                        hasher.field(&path.value, self.files.get(&path.value)?.as_str());
+                    }
+                    CopySource::Inline { name, content } => {
+                        hasher.field(name, content);
+                    }
+                    CopySource::Parents { .. } | CopySource::Url(_) => return None,
+                }
+            }
+            hasher.optional("chmod", chmod.map(ChmodSpec::as_str));
+            Some(Digest::of(hasher.finish().as_ref()))
+        }
+    }
+
+    fn fake() -> Fake {
+        let files = [("a", "1"), ("b", "2"), (".", "3")];
+        Fake {
+            layers: vec![Digest::of(b"base")],
+            files: files
+                .map(|(path, content)| (path.to_owned(), Digest::of(content.as_bytes())))
+                .into(),
+        }
+    }
+
+    struct Case<'a> {
+        text: &'a str,
+        args: &'a [(&'a str, &'a str)],
+        labels: &'a [(&'a str, &'a str)],
+        platform: &'a str,
+        layers: LayerOptions,
+        snapshot: SnapshotOptions,
+        inputs: Fake,
+    }
+
+    fn case(text: &str) -> Case<'_> {
+        Case {
+            text,
+            args: &[],
+            labels: &[],
+            platform: "linux/amd64",
+            layers: LayerOptions::default(),
+            snapshot: SnapshotOptions::default(),
+            inputs: fake(),
+        }
+    }
+
+    /// The key of the target as a whole.
+    fn key(case: &mut Case<'_>) -> Option<CacheKey> {
+        let owned = |pairs: &[(&str, &str)]| {
+            let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            pairs.iter().map(owned).collect::<Vec<_>>()
+        };
+        let platform: Platform = case.platform.parse().unwrap();
+        let options = Options {
+            target: None,
+            build_args: owned(case.args),
+            target_platform: platform.clone(),
+            is_platform_explicit: false,
+            build_platform: platform.clone(),
+            labels: owned(case.labels),
+            network: RunNetwork::Default,
+        };
+        let dockerfile = dockerfile::parse(case.text.as_bytes()).unwrap();
+        let mut images: Vec<ImageConfig> = Vec::new();
+        let outline = loop {
+            let outline = plan::outline(&dockerfile, &options, &images).unwrap();
+            if outline.images.len() <= images.len() {
+                break outline;
+            }
+            images.resize(outline.images.len(), ImageConfig::scratch(&platform));
+        };
+        let plan = plan::plan(&dockerfile, &outline, &images, &options).unwrap();
+        let keys = Keys::of(&plan, &case.layers, &case.snapshot, &mut case.inputs);
+        Some(keys.stages[plan.target].end.as_ref()?.top())
+    }
+
+    fn of(text: &str) -> CacheKey {
+        key(&mut case(text)).unwrap_or_else(|| panic!("no key: {text}"))
+    }
+
+    /// Each of these Dockerfiles can make other layers than each other one: no two have the same key.
+    #[test]
+    fn what_can_alter_a_layer_alters_the_key() {
+        let texts = [
+            "FROM scratch",
+            "FROM x",
+            "FROM x\nRUN a",
+            "FROM x\nRUN a b",
+            "FROM x\nRUN a  b",
+            "FROM x\nRUN [\"a\", \"b\"]",
+            "FROM x\nRUN [\"a b\"]",
+            "FROM x\nRUN [\"a\", \"b\", \"\"]",
+            "FROM scratch\nRUN a",
+            "FROM x\nRUN a\nRUN a",
+            "FROM x\nENV A=1\nRUN a",
+            "FROM x\nENV A=2\nRUN a",
+            "FROM x\nENV A=\nRUN a",
+            "FROM x\nENV A=1 B=2\nRUN a",
+            "FROM x\nENV A=1B=2\nRUN a",
+            "FROM x\nUSER 1\nRUN a",
+            "FROM x\nWORKDIR /w\nRUN a",
+            "FROM x\nWORKDIR /w\nUSER 1\nRUN a",
+            "FROM x\nSHELL [\"/s\"]\nRUN a",
+            "FROM x\nRUN <<E\na\nE\n",
+            "FROM x\nRUN <<E\n#!/bin/a\na\nE\n",
+            "FROM x\nRUN <<E\n#!/bin/a\nb\nE\n",
+            "FROM x\nRUN --network=none a",
+            "FROM x\nRUN --mount=type=tmpfs,target=/t a",
+            "FROM x\nRUN --mount=type=tmpfs,target=/u a",
+            "FROM x\nRUN --mount=type=cache,target=/t a",
+            "FROM x\nRUN --mount=type=cache,target=/t,uid=1 a",
+            "FROM x\nRUN --mount=type=secret,id=s a",
+            "FROM x\nRUN --mount=type=secret,id=t a",
+            "FROM x\nRUN --mount=type=secret,id=s,target=/t a",
+            "FROM x\nRUN --mount=type=secret,id=s,env=S a",
+            "FROM x\nRUN --mount=type=bind,source=a,target=/t a",
+            "FROM x\nRUN --mount=type=bind,source=b,target=/t a",
+            "FROM x\nRUN --mount=type=bind,source=a,target=/t,rw a",
+            "FROM x\nCOPY a /a",
+            "FROM x\nCOPY b /a",
+            "FROM x\nCOPY a /b",
+            "FROM x\nCOPY a /a/",
+            "FROM x\nCOPY a b /a/",
+            "FROM x\nCOPY b a /a/",
+            "FROM x\nCOPY --chown=1 a /a",
+            "FROM x\nCOPY --chown=1:1 a /a",
+            "FROM x\nCOPY --chmod=600 a /a",
+            "FROM x\nADD a /a",
+            "FROM x\nCOPY <<a /a\n1\na\n",
+            "FROM x\nCOPY <<a /a\n2\na\n",
+            "FROM x\nCOPY <<b /a\n1\nb\n",
+            "FROM x\nCOPY --from=y a /a",
+            "FROM x\nCOPY --from=y /b /a",
+            "FROM y AS s\nRUN s\nFROM x\nCOPY --from=s a /a",
+            "FROM y AS s\nRUN t\nFROM x\nCOPY --from=s a /a",
+            "FROM x\nWORKDIR /a",
+            "FROM x\nWORKDIR /b",
+            "FROM x\nUSER 1\nWORKDIR /a",
+        ];
+        let mut known: HashMap<CacheKey, &str> = HashMap::new();
+        for text in texts {
+            if let Some(other) = known.insert(of(text), text) {
+                panic!("{other:?} and {text:?} have the same key");
+            }
+        }
+        assert_eq!(known.len(), texts.len());
+    }
+
+    #[test]
+    fn what_is_below_and_around_counts() {
+        let text = "FROM x\nARG A\nRUN a\nCOPY a /a";
+        let plain = of(text);
+        let mut others: Vec<Case<'_>> = Vec::new();
+        let mut other = |change: &dyn Fn(&mut Case<'_>)| {
+            let mut changed = case(text);
+            change(&mut changed);
+            others.push(changed);
+        };
+        other(&|case| case.args = &[("A", "1")]);
+        other(&|case| case.args = &[("A", "2")]);
+        other(&|case| case.platform = "linux/arm64");
+        other(&|case| case.platform = "linux/arm/v7");
+        other(&|case| case.inputs.layers = vec![Digest::of(b"other")]);
+        other(&|case| case.inputs.layers.push(Digest::of(b"more")));
+        other(&|case| drop(case.inputs.files.insert("a".into(), Digest::of(b"new"))));
+        other(&|case| case.layers.compression = Compression::Zstd);
+        other(&|case| case.layers.level = Some(9));
+        other(&|case| case.layers.single = true);
+        other(&|case| case.snapshot.by_time_only = true);
+        other(&|case| case.snapshot.ignored = vec!["/x".into()]);
+        let mut keys = vec![plain];
+        for other in &mut others {
+            keys.push(key(other).expect("a key"));
+        }
+        let count = keys.len();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), count);
+    }
+
+    #[test]
+    fn what_cannot_alter_a_layer_does_not_count() {
+        let text = "FROM x\nENV A=1\nRUN a\nCOPY a /a\n";
+        let plain = of(text);
+        for same in [
+            "FROM x AS name\nENV A=1\nRUN a\nCOPY a /a\n",
+            "# comment\nFROM x\n\nENV A=1\nRUN a\nCOPY a /a\n",
+            "FROM x\nENV A 1\nrun a\ncopy a /a\n",
+            "FROM x\nLABEL l=1\nENV A=1\nEXPOSE 80\nRUN a\nCMD c\nCOPY a /a\nENTRYPOINT e\n",
+            "FROM x\nENV A=1\nRUN a\nCOPY ./a /a\n",
+            "FROM x AS s\nENV A=1\nRUN a\nFROM s\nCOPY a /a\n",
+        ] {
+            assert_eq!(of(same), plain, "{same}");
+        }
+        let mut changed = case(text);
+        changed.args = &[
+            ("HTTP_PROXY", "http://p:1"),
+            ("no_proxy", "x"),
+            ("UNUSED", "1"),
+        ];
+        changed.labels = &[("l", "1")];
+        assert_eq!(key(&mut changed), Some(plain));
+        let mut ordered = case(text);
+        ordered.snapshot.ignored = vec!["/x".into(), "/y".into(), "/x".into()];
+        let mut reordered = case(text);
+        reordered.snapshot.ignored = vec!["/y".into(), "/x".into()];
+        assert_eq!(key(&mut ordered), key(&mut reordered));
+        let cache = "FROM x\nRUN --mount=type=cache,target=/t,id=one,sharing=locked a";
+        assert_eq!(
+            of(cache),
+            of(&cache.replace("one", "two").replace("locked", "shared"))
+        );
+        let secret = "FROM x\nRUN --mount=type=secret,id=one,target=/t a";
+        assert_eq!(of(secret), of(&secret.replace("one", "two")));
+        // A proxy that the Dockerfile declares is an argument as any other.
+        let declared = "FROM x\nARG HTTP_PROXY\nRUN a";
+        let mut with = case(declared);
+        with.args = &[("HTTP_PROXY", "http://p:1")];
+        assert_ne!(key(&mut with), Some(of(declared)));
+    }
+
+    #[test]
+    fn what_cannot_be_told_has_no_key() {
+        let text = "FROM x\nRUN a\nCOPY missing /\nRUN b";
+        assert_eq!(key(&mut case(text)), None);
+        let fed = "FROM x AS s\nCOPY missing /\nFROM x\nCOPY --from=s a /a";
+        assert_eq!(key(&mut case(fed)), None);
+    }
+}

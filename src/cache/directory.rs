@@ -1,0 +1,227 @@
+//! Entries in a directory of this machine, shared by any number of builds.
+//!
+//! ```text
+//! <dir>/entries/<key>.json     an entry; its time of modification says when it was used last
+//! <dir>/blobs/sha256/<hex>     a layer
+//! ```
+//! Everything appears under its name by a rename, so that a reader sees all of it or nothing, and two writers of the same
+//! entry do no harm. A layer is hashed before it is used: a disk that lies makes a miss, not an image.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek as _, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use futures_util::future::BoxFuture;
+
+use crate::oci::Descriptor;
+use crate::registry::{BlobSource, Client, Partial};
+
+use super::{Cache, CacheKey, Entry, Error, Put, Unfit};
+
+/// The largest entry that is read, in bytes.
+const ENTRY_LIMIT: u64 = 8 << 20;
+/// Size of the reads of a copy.
+const COPY_SIZE: usize = 256 * 1024;
+
+/// Entries in a directory.
+#[derive(Clone, Debug)]
+pub struct DirectoryCache {
+    directory: PathBuf,
+    /// Fetches layers that come from another cache.
+    client: Client,
+}
+
+impl DirectoryCache {
+    /// Uses a directory, which is made when something is kept in it.
+    pub fn new(directory: PathBuf, client: Client) -> Self {
+        Self { directory, client }
+    }
+
+    fn entry_path(&self, key: &CacheKey) -> PathBuf {
+        self.directory.join("entries").join(format!("{key}.json"))
+    }
+
+    fn blob_path(&self, layer: &Descriptor) -> PathBuf {
+        self.directory
+            .join("blobs")
+            .join(layer.digest.algorithm())
+            .join(layer.digest.hex())
+    }
+
+    fn read(&self, key: &CacheKey) -> Result<Option<Entry>, Error> {
+        let path = self.entry_path(key);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed("open", &path)(error)),
+        };
+        let mut bytes = Vec::new();
+        (&file)
+            .take(ENTRY_LIMIT)
+            .read_to_end(&mut bytes)
+            .map_err(failed("read", &path))?;
+        // When it was used last; a cache that may only be read does not remember it.
+        let _ = file.set_modified(SystemTime::now());
+        let unfit = |reason| Error::Unfit { key: *key, reason };
+        Entry::parse(&bytes, key).map(Some).map_err(unfit)
+    }
+
+    fn verified(&self, entry: &Entry) -> Result<Vec<BlobSource>, Error> {
+        let mut sources = Vec::new();
+        for layer in entry.layers() {
+            let path = self.blob_path(layer);
+            if !is_whole(&path, layer) {
+                return Err(Error::Unfit {
+                    key: entry.last().key,
+                    reason: Unfit::Layer(layer.digest.short().to_owned()),
+                });
+            }
+            sources.push(BlobSource::File(path));
+        }
+        Ok(sources)
+    }
+
+    async fn keep(&self, put: &Put) -> Result<(), Error> {
+        for (layer, source) in put.entry.layers().zip(&put.sources) {
+            let path = self.blob_path(layer);
+            make_parent(&path)?;
+            match source {
+                BlobSource::Remote(reference) => {
+                    if has_size(&path, layer) {
+                        continue;
+                    }
+                    self.client
+                        .blob_to_file(reference, layer, &path, None)
+                        .await?;
+                }
+                BlobSource::File(from) => {
+                    let (from, layer) = (from.clone(), layer.clone());
+                    blocking(&path.clone(), move || keep_file(&from, 0, &path, &layer)).await?;
+                }
+                BlobSource::Part { path: from, offset } => {
+                    let (from, offset, layer) = (from.clone(), *offset, layer.clone());
+                    blocking(&path.clone(), move || {
+                        keep_file(&from, offset, &path, &layer)
+                    })
+                    .await?;
+                }
+                BlobSource::Bytes(bytes) => write(&path, bytes)?,
+            }
+        }
+        let path = self.entry_path(&put.entry.last().key);
+        make_parent(&path)?;
+        write(&path, &put.entry.to_json()?)
+    }
+}
+
+impl Cache for DirectoryCache {
+    fn name(&self) -> String {
+        self.directory.display().to_string()
+    }
+
+    fn find<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, Result<Option<Entry>, Error>> {
+        Box::pin(async { self.read(key) })
+    }
+
+    fn layers<'a>(&'a self, entry: &'a Entry) -> BoxFuture<'a, Result<Vec<BlobSource>, Error>> {
+        let (cache, entry) = (self.clone(), entry.clone());
+        Box::pin(async move {
+            let directory = cache.directory.clone();
+            blocking(&directory, move || Ok(cache.verified(&entry))).await?
+        })
+    }
+
+    fn put<'a>(&'a self, put: &'a Put) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.keep(put))
+    }
+}
+
+pub(super) fn failed<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Error + 'a {
+    move |source| Error::File {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Runs what hashes or copies where it does not hold up the network.
+async fn blocking<T: Send + 'static>(
+    path: &Path,
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(io::Error::other)
+        .map_err(failed("look after", path))?
+}
+
+fn make_parent(path: &Path) -> Result<(), Error> {
+    match path.parent() {
+        Some(parent) => fs::create_dir_all(parent).map_err(failed("create", parent)),
+        None => Ok(()),
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let (partial, mut file) = Partial::create_sync(path).map_err(failed("create", path))?;
+    file.write_all(bytes).map_err(failed("write", path))?;
+    partial.keep().map_err(failed("write", path))
+}
+
+/// Copies a layer into the cache, hashed on the way, unless it is there.
+fn keep_file(from: &Path, offset: u64, path: &Path, layer: &Descriptor) -> Result<(), Error> {
+    if from == path || has_size(path, layer) {
+        return Ok(());
+    }
+    let (partial, mut file) = Partial::create_sync(path).map_err(failed("create", path))?;
+    let mut source = File::open(from).map_err(failed("open", from))?;
+    source
+        .seek(SeekFrom::Start(offset))
+        .map_err(failed("read", from))?;
+    let mut source = source.take(layer.size);
+    let mut digester = layer.digest.digester();
+    let mut buffer = vec![0; COPY_SIZE];
+    loop {
+        let count = source.read(&mut buffer).map_err(failed("read", from))?;
+        if count == 0 {
+            break;
+        }
+        digester.update(&buffer[..count]);
+        file.write_all(&buffer[..count])
+            .map_err(failed("write", path))?;
+    }
+    if digester.finish() != layer.digest {
+        let changed = io::Error::other("it is not the layer that it should be");
+        return Err(failed("copy", from)(changed));
+    }
+    partial.keep().map_err(failed("write", path))
+}
+
+fn has_size(path: &Path, layer: &Descriptor) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == layer.size)
+}
+
+fn is_whole(path: &Path, layer: &Descriptor) -> bool {
+    if !has_size(path, layer) {
+        return false;
+    }
+    let Ok(mut file) = File::open(path) else {
+        return false;
+    };
+    let mut digester = layer.digest.digester();
+    let mut buffer = vec![0; COPY_SIZE];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => digester.update(&buffer[..count]),
+            Err(_) => return false,
+        }
+    }
+    if digester.finish() == layer.digest {
+        return true;
+    }
+    // Damaged: out of the way, so that the next build can put it there again.
+    let _ = fs::remove_file(path);
+    false
+}

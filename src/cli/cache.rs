@@ -1,0 +1,452 @@
+//! The flags of the cache, to what the engine is asked to remember.
+
+use std::path::{Path, PathBuf};
+
+use clap::{ArgAction, Args, Subcommand};
+
+use crate::build::{CacheOptions, CachePlace};
+use crate::cache::{self, StoredEntries};
+use crate::oci::Reference;
+
+use super::UsageError;
+use super::diagnostic;
+use super::flags::{BuildArgs, switch};
+use super::render::bytes_text;
+use super::resolve::{Surroundings, absolute};
+
+/// The flags of the cache.
+#[derive(Debug, Args)]
+pub(super) struct CacheArgs {
+    /// Look layers up in a cache, and keep new ones there
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Cache")]
+    pub cache: bool,
+    /// Where layers are cached: a repository, or a directory as `oci:PATH` [default: the first destination's, with /cache]
+    #[arg(long, value_name = "REPOSITORY", help_heading = "Cache")]
+    pub cache_repo: Option<String>,
+    /// A cache to look layers up in, as buildx takes it: `type=registry,ref=REFERENCE`, `type=local,src=DIR`; may be repeated
+    #[arg(long, value_name = "CACHE", help_heading = "Cache")]
+    pub cache_from: Vec<String>,
+    /// A cache to keep new layers in: `type=registry,ref=REFERENCE`, `type=local,dest=DIR`; may be repeated
+    #[arg(long, value_name = "CACHE", help_heading = "Cache")]
+    pub cache_to: Vec<String>,
+    /// For how long a cached layer is used [default: 336h]
+    #[arg(long, value_name = "DURATION", help_heading = "Cache")]
+    pub cache_ttl: Option<String>,
+    /// Cache layers of COPY and ADD [default: true]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL", help_heading = "Cache")]
+    pub cache_copy_layers: Option<bool>,
+    /// Cache layers of RUN and WORKDIR [default: true]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL", help_heading = "Cache")]
+    pub cache_run_layers: Option<bool>,
+    /// Accepted: layers are streamed and never held in memory, whatever this says
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL", help_heading = "Cache")]
+    pub compressed_caching: Option<bool>,
+    /// Only look layers up, keep none
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Cache")]
+    pub no_push_cache: bool,
+}
+
+/// The flags of `longshore cache list` and `longshore cache prune`.
+#[derive(Debug, Args)]
+pub(super) struct KeptArgs {
+    /// The cache: a directory, as `oci:PATH` or as a path
+    #[arg(long, value_name = "DIRECTORY")]
+    pub cache_repo: String,
+}
+
+/// The flags of `longshore cache prune`.
+#[derive(Debug, Args)]
+pub(super) struct PruneArgs {
+    /// The cache.
+    #[command(flatten)]
+    pub kept: KeptArgs,
+    /// Remove what was not used for so long: 336h, 1h30m
+    #[arg(long, value_name = "DURATION")]
+    pub max_age: Option<String>,
+    /// Remove what was used the longest ago, until the layers have so many bytes at most: 500000000, 500MB, 10GB
+    #[arg(long, value_name = "SIZE")]
+    pub max_size: Option<String>,
+}
+
+/// What to do with a cache.
+#[derive(Debug, Subcommand)]
+pub(super) enum CacheCommand {
+    /// List what a cache keeps, the least recently used first
+    List(KeptArgs),
+    /// Remove entries, and the layers that no other entry needs
+    Prune(PruneArgs),
+}
+
+/// Carries a command out; `now` is in seconds since 1970.
+pub(super) fn command(command: &CacheCommand, now: i64) -> u8 {
+    let done = match command {
+        CacheCommand::List(args) => list(args),
+        CacheCommand::Prune(args) => prune(args, now),
+    };
+    match done {
+        Ok(()) => 0,
+        Err(KeptError::Usage(error)) => super::report_usage(&error),
+        Err(KeptError::Cache(error)) => {
+            super::print_error(&diagnostic::plain(&diagnostic::chain(&error), None, false));
+            1
+        }
+    }
+}
+
+enum KeptError {
+    Usage(UsageError),
+    Cache(cache::Error),
+}
+
+impl From<UsageError> for KeptError {
+    fn from(error: UsageError) -> Self {
+        Self::Usage(error)
+    }
+}
+
+impl From<cache::Error> for KeptError {
+    fn from(error: cache::Error) -> Self {
+        Self::Cache(error)
+    }
+}
+
+fn list(args: &KeptArgs) -> Result<(), KeptError> {
+    for kept in directory(args)?.list()? {
+        super::print_line(&format!(
+            "{}  {}  {:>10}  {}",
+            kept.key,
+            jiff::Timestamp::from_second(kept.used).unwrap_or_default(),
+            bytes_text(kept.layer.size),
+            kept.step,
+        ));
+    }
+    Ok(())
+}
+
+fn prune(args: &PruneArgs, now: i64) -> Result<(), KeptError> {
+    let max_age = match &args.max_age {
+        None => None,
+        Some(text) => Some(duration(text).ok_or_else(|| {
+            UsageError::flag(
+                "--max-age",
+                format_args!("\"{text}\" is not a duration such as 336h"),
+            )
+        })?),
+    };
+    let max_size = match &args.max_size {
+        None => None,
+        Some(text) => Some(size(text).ok_or_else(|| {
+            UsageError::flag(
+                "--max-size",
+                format_args!("\"{text}\" is not a size such as 500MB"),
+            )
+        })?),
+    };
+    if max_age.is_none() && max_size.is_none() {
+        return Err(UsageError::flag("cache prune", "say --max-age or --max-size").into());
+    }
+    let directory = directory(&args.kept)?;
+    let pruned = directory.prune(max_age.map(|age| now.saturating_sub(age)), max_size)?;
+    super::print_line(&format!(
+        "{} entries and {} of layers removed",
+        pruned.entries,
+        bytes_text(pruned.bytes)
+    ));
+    Ok(())
+}
+
+fn directory(args: &KeptArgs) -> Result<StoredEntries, UsageError> {
+    let text = args.cache_repo.as_str();
+    let path = Path::new(text.strip_prefix("oci:").unwrap_or(text));
+    if !path.is_dir() {
+        return Err(UsageError::flag(
+            "--cache-repo",
+            format_args!("{text} is not a directory: what a registry keeps, the registry removes"),
+        ));
+    }
+    Ok(StoredEntries::new(absolute(path)))
+}
+
+/// A size in bytes, with the units of powers of 1000 that the log uses.
+fn size(text: &str) -> Option<u64> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let factor: u64 = match text[digits..].trim() {
+        "" | "B" => 1,
+        "kB" | "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        _ => return None,
+    };
+    text[..digits].parse::<u64>().ok()?.checked_mul(factor)
+}
+
+/// The longest tag that leaves room for a key: 128 characters (distribution-spec), less 64 and a dash.
+const TAG_MAX: usize = 63;
+
+/// For how long a layer is used: two weeks, as in kaniko.
+const DEFAULT_TTL_SECS: i64 = 336 * 3600;
+
+/// Makes the options out of kaniko's flags.
+///
+/// # Deviation
+/// kaniko caches layers of COPY only with `--cache-copy-layers`. Here both are on: a build in which nothing changed finds
+/// everything, and a key of a COPY costs no more than reading the files. A layer of a kind that is switched off is
+/// neither looked up nor kept for itself; as a part of what lies under another layer it is.
+pub(super) fn options(args: &BuildArgs, around: &Surroundings) -> Result<CacheOptions, UsageError> {
+    let place = kaniko_place(args)?;
+    let args = &args.caching;
+    let mut from: Vec<CachePlace> = place.clone().into_iter().collect();
+    let mut to: Vec<CachePlace> = place.into_iter().collect();
+    for text in &args.cache_from {
+        from.push(buildx_place("--cache-from", "src", text)?);
+    }
+    for text in &args.cache_to {
+        to.push(buildx_place("--cache-to", "dest", text)?);
+    }
+    let ttl_secs = match &args.cache_ttl {
+        Some(text) => duration(text).ok_or_else(|| {
+            UsageError::flag(
+                "--cache-ttl",
+                format_args!("\"{text}\" is not a duration such as 336h or 1h30m"),
+            )
+        })?,
+        None => DEFAULT_TTL_SECS,
+    };
+    if args.no_push_cache {
+        to.clear();
+    }
+    Ok(CacheOptions {
+        from,
+        to,
+        ttl_secs: Some(ttl_secs),
+        now: around.now,
+        is_created_explicit: around.env.text("SOURCE_DATE_EPOCH").is_some(),
+        runs: args.cache_run_layers.unwrap_or(true),
+        copies: args.cache_copy_layers.unwrap_or(true),
+    })
+}
+
+/// The place that `--cache` and `--cache-repo` name.
+fn kaniko_place(args: &BuildArgs) -> Result<Option<CachePlace>, UsageError> {
+    let flag = "--cache-repo";
+    if !args.caching.cache {
+        return Ok(None);
+    }
+    let text = match (&args.caching.cache_repo, args.destination.first()) {
+        (Some(text), _) => text.clone(),
+        (None, Some(destination)) => {
+            let reference: Reference = destination
+                .parse()
+                .map_err(|error| UsageError::flag("--destination", error))?;
+            format!("{}/cache", reference.name())
+        }
+        (None, None) => {
+            return Err(UsageError::flag(
+                "--cache",
+                "needs a place: name a --destination, or --cache-repo",
+            ));
+        }
+    };
+    if let Some(path) = text.strip_prefix("oci:") {
+        if path.is_empty() {
+            return Err(UsageError::flag(flag, "\"oci:\" names no directory"));
+        }
+        return Ok(Some(CachePlace::Directory(absolute(Path::new(path)))));
+    }
+    let reference: Reference = text
+        .parse()
+        .map_err(|error| UsageError::flag(flag, error))?;
+    if reference.tag().is_some() || reference.digest().is_some() {
+        return Err(UsageError::flag(
+            flag,
+            format_args!("\"{text}\" names an image: name a repository, the tags are the cache's"),
+        ));
+    }
+    Ok(Some(CachePlace::Registry(reference)))
+}
+
+/// A cache as buildx names it; `directory` is what a local one calls its directory.
+///
+/// # Deviation
+/// Entries of a registry are tags of their own, `<tag>-<key>`, and not one manifest under the tag; what is kept are always the
+/// layers of all steps, as with `mode=max`.
+fn buildx_place(flag: &'static str, directory: &str, text: &str) -> Result<CachePlace, UsageError> {
+    let bad = |reason: String| UsageError::flag(flag, reason);
+    let fields: Vec<(&str, &str)> = if text.contains('=') {
+        let field = |field| -> Result<(&str, &str), UsageError> {
+            let field: &str = field;
+            let pair = field.split_once('=');
+            pair.ok_or_else(|| bad(format!("\"{field}\" is not of the form NAME=VALUE")))
+        };
+        text.split(',').map(field).collect::<Result<_, _>>()?
+    } else {
+        vec![("type", "registry"), ("ref", text)]
+    };
+    let get = |wanted: &str| {
+        let found = fields.iter().rev().find(|(name, _)| *name == wanted);
+        found.map(|(_, value)| *value)
+    };
+    let kind = get("type").unwrap_or("registry");
+    let place = match kind {
+        "registry" => "ref",
+        "local" => directory,
+        "inline" | "gha" | "s3" | "azblob" | "gcs" => {
+            return Err(bad(format!(
+                "type={kind} is not supported yet: use type=registry or type=local"
+            )));
+        }
+        other => {
+            return Err(bad(format!(
+                "type={other} is not known: expected registry or local"
+            )));
+        }
+    };
+    for (name, value) in &fields {
+        let is_fine = match *name {
+            "type" => true,
+            // What happens in any case.
+            "mode" => *value == "max",
+            "oci-mediatypes" | "image-manifest" | "ignore-error" => *value == "true",
+            name => name == place,
+        };
+        if !is_fine {
+            return Err(bad(format!(
+                "{name}={value} is not supported for type={kind}"
+            )));
+        }
+    }
+    let named = get(place).filter(|named| !named.is_empty());
+    let named = named.ok_or_else(|| bad(format!("type={kind} needs {place}=")))?;
+    if kind == "local" {
+        return Ok(CachePlace::Directory(absolute(Path::new(named))));
+    }
+    let reference: Reference = named
+        .parse()
+        .map_err(|error| UsageError::flag(flag, error))?;
+    if reference.digest().is_some() {
+        return Err(bad(format!("\"{named}\" has a digest: name a tag")));
+    }
+    if reference.tag().is_some_and(|tag| tag.len() > TAG_MAX) {
+        return Err(bad(format!(
+            "the tag of \"{named}\" is longer than {TAG_MAX} characters"
+        )));
+    }
+    Ok(CachePlace::Registry(reference))
+}
+
+/// The directories of caches, which must stay where they are while an in-place build uses `/`.
+pub(super) fn directories(args: &BuildArgs) -> Vec<PathBuf> {
+    let named = args.caching.cache_from.iter();
+    let from = named.map(|text| buildx_place("--cache-from", "src", text));
+    let named = args.caching.cache_to.iter();
+    let to = named.map(|text| buildx_place("--cache-to", "dest", text));
+    // What is wrong is told when the options are made.
+    let places = from.chain(to).filter_map(Result::ok);
+    let kaniko = kaniko_place(args).ok().flatten();
+    places
+        .chain(kaniko)
+        .filter_map(|place| match place {
+            CachePlace::Directory(path) => Some(path),
+            CachePlace::Registry(_) => None,
+        })
+        .collect()
+}
+
+/// A duration as Go writes it, in seconds: `336h`, `1h30m`, `90s`, `1.5h`.
+pub(super) fn duration(text: &str) -> Option<i64> {
+    let mut rest = text;
+    let mut secs = 0.0;
+    if rest == "0" {
+        return Some(0);
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        let unit = rest[digits..]
+            .find(|c: char| c.is_ascii_digit())
+            .map_or(rest.len(), |at| digits + at);
+        let factor = match &rest[digits..unit] {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 1e-3,
+            "us" | "µs" | "μs" => 1e-6,
+            "ns" => 1e-9,
+            _ => return None,
+        };
+        secs += number * factor;
+        rest = &rest[unit..];
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a float is clamped, and fractions of seconds do not matter"
+    )]
+    (!text.is_empty()).then_some(secs as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CachePlace, buildx_place, duration, size};
+
+    #[test]
+    fn caches_are_named_as_in_buildx() {
+        let place = |text: &str| buildx_place("--cache-to", "dest", text);
+        let registry = |text: &str| CachePlace::Registry(text.parse().unwrap());
+        for (text, expect) in [
+            ("x.io/a:cache", registry("x.io/a:cache")),
+            ("type=registry,ref=x.io/a", registry("x.io/a")),
+            (
+                "type=registry,ref=x.io/a:b,mode=max,image-manifest=true",
+                registry("x.io/a:b"),
+            ),
+            ("type=local,dest=/c", CachePlace::Directory("/c".into())),
+        ] {
+            assert_eq!(place(text).unwrap(), expect, "{text}");
+        }
+        for text in [
+            "",
+            "type=gha",
+            "type=s3,bucket=b",
+            "type=inline",
+            "type=other",
+            "type=registry",
+            "type=local,src=/c",
+            "type=local",
+            "type=registry,ref=x.io/a,mode=min",
+            "type=registry,ref=x.io/a,compression=zstd",
+            "type=registry,ref",
+            "ref=x.io/a@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            &format!("ref=x.io/a:{}", "t".repeat(64)),
+        ] {
+            assert!(place(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(size("500MB"), Some(500_000_000));
+        assert_eq!(size("7"), Some(7));
+        assert_eq!((size("x"), size("5TB"), size("")), (None, None, None));
+    }
+
+    #[test]
+    fn durations_are_gos() {
+        for (text, expect) in [
+            ("336h", Some(1_209_600)),
+            ("1h30m", Some(5400)),
+            ("1.5h", Some(5400)),
+            ("90s", Some(90)),
+            ("0", Some(0)),
+            ("1500ms", Some(1)),
+            ("", None),
+            ("5", None),
+            ("h", None),
+            ("2w", None),
+            ("-1h", None),
+        ] {
+            assert_eq!(duration(text), expect, "{text}");
+        }
+    }
+}

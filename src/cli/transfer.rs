@@ -1,0 +1,254 @@
+//! What `push` and `index create` share: flags, the client, and how results are told.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::{ArgAction, Args};
+
+use crate::build::{self, BuildError, Event, Events};
+use crate::http::Http;
+use crate::oci::Reference;
+use crate::output::{self, Content, Published, Reports};
+use crate::registry::Client;
+
+use super::env::Env;
+use super::flags::{CredentialArgs, LogArgs, switch};
+use super::registries::{self, RegistryArgs};
+use super::render::{Renderer, seconds};
+use super::runner_log::Log;
+use super::{USAGE, UsageError, diagnostic, keychain, print_line, resolve};
+
+/// The flags of what is pushed without a build.
+#[derive(Debug, Args)]
+pub(super) struct TransferArgs {
+    /// Write the digest to a file
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub digest_file: Option<PathBuf>,
+    /// Write name@digest of every destination to a file
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub image_name_with_digest_file: Option<PathBuf>,
+    /// Write name:tag@digest of every destination to a file
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub image_name_tag_with_digest_file: Option<PathBuf>,
+    /// Write digests, names and descriptor as JSON to a file
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub metadata_file: Option<PathBuf>,
+    /// How registries are reached.
+    #[command(flatten)]
+    pub registries: RegistryArgs,
+    /// How often a failed push is tried again as a whole [each request has its own retries]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        help_heading = "Registries"
+    )]
+    pub push_retry: u32,
+    /// Succeed if a tag exists that must not change; it stays as it is
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
+    pub push_ignore_immutable_tag_errors: bool,
+    /// Do not check first whether the destinations accept a push
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
+    pub skip_push_permission_check: bool,
+    /// Where credentials come from.
+    #[command(flatten)]
+    pub credentials: CredentialArgs,
+    /// The flags of the log.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// What a transfer works with.
+pub(super) struct Transfer<'a> {
+    args: &'a TransferArgs,
+    pub(super) client: Client,
+    pub(super) renderer: Arc<Renderer>,
+}
+
+/// Why there was none.
+pub(super) enum Failure {
+    Usage(UsageError),
+    Build(BuildError),
+}
+
+impl From<UsageError> for Failure {
+    fn from(error: UsageError) -> Self {
+        Self::Usage(error)
+    }
+}
+
+impl<T: Into<BuildError>> From<T> for Failure {
+    fn from(error: T) -> Self {
+        Self::Build(error.into())
+    }
+}
+
+/// Runs a command: sets up what it needs, and tells how it ended.
+pub(super) fn run(
+    args: &TransferArgs,
+    env: &Env,
+    work: impl AsyncFnOnce(&Transfer<'_>) -> Result<(), Failure>,
+) -> u8 {
+    let style = match super::style(args.log, env) {
+        Ok(style) => style,
+        Err(error) => return super::report_usage(&error),
+    };
+    let renderer = Arc::new(Renderer::new(style, Log::default()));
+    let result = prepare(args, env, Arc::clone(&renderer)).and_then(|transfer| {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(|source| Failure::Usage(UsageError::flag(super::PROGRAM, source)))?;
+        runtime.block_on(work(&transfer))
+    });
+    match result {
+        Ok(()) => 0,
+        Err(Failure::Usage(error)) => {
+            let text = diagnostic::chain(&error);
+            renderer.error(&diagnostic::plain(&text, None, style.has_color));
+            USAGE
+        }
+        Err(Failure::Build(error)) => {
+            renderer.error(&diagnostic::render(&error, None, style.has_color));
+            error.exit_code()
+        }
+    }
+}
+
+fn prepare<'a>(
+    args: &'a TransferArgs,
+    env: &Env,
+    renderer: Arc<Renderer>,
+) -> Result<Transfer<'a>, Failure> {
+    if keychain::has_secret_in_arguments(&args.credentials) {
+        renderer.send(Event::Warning {
+            message: "a password in --registry-auth can be read by every process of this machine: use HOST=@FILE".to_owned(),
+            span: None,
+        });
+    }
+    let options = registries::options(&args.registries, env)?;
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let seed = u64::from(since_epoch.subsec_nanos()) ^ u64::from(std::process::id()) << 32;
+    let http = registries::http_config(env, &options, seed)?;
+    let keychain = keychain::chain(&args.credentials, env, &http, &options.insecure_registries)?;
+    let client = Client::new(
+        Http::new(http).map_err(BuildError::from)?,
+        Arc::new(keychain),
+        options,
+    );
+    Ok(Transfer {
+        args,
+        client,
+        renderer,
+    })
+}
+
+impl Transfer<'_> {
+    /// Asks the destinations whether they accept a push.
+    pub(super) async fn check(&self, destinations: &[Reference]) -> Result<(), Failure> {
+        if !self.args.skip_push_permission_check {
+            build::check_push(&self.client, destinations).await?;
+        }
+        Ok(())
+    }
+
+    /// Pushes, writes the files that were asked for, and prints the names.
+    pub(super) async fn push(
+        &self,
+        content: &Content,
+        destinations: &[Reference],
+    ) -> Result<(), Failure> {
+        let events: Arc<dyn Events> = Arc::clone(&self.renderer) as Arc<dyn Events>;
+        let on_event = build::on_output_event(&events);
+        let mut tried = 0;
+        let published = loop {
+            let pushing = output::push(
+                content,
+                destinations,
+                self.args.push_ignore_immutable_tag_errors,
+                &self.client,
+                Some(&on_event),
+            );
+            match pushing.await {
+                Ok(published) => break published,
+                Err(output::Error::Push { .. } | output::Error::PartlyPushed { .. })
+                    if tried < self.args.push_retry =>
+                {
+                    tokio::time::sleep(Duration::from_secs(1 << tried.min(6))).await;
+                    tried += 1;
+                }
+                Err(error) => return Err(BuildError::from(error).into()),
+            }
+        };
+        self.report(&published, destinations)
+    }
+
+    fn report(&self, published: &Published, names: &[Reference]) -> Result<(), Failure> {
+        let args = self.args;
+        let reports = Reports {
+            digest: args.digest_file.clone(),
+            name_with_digest: args.image_name_with_digest_file.clone(),
+            name_tag_with_digest: args.image_name_tag_with_digest_file.clone(),
+            metadata: args.metadata_file.clone(),
+        };
+        output::write_reports(&reports, published, names).map_err(BuildError::from)?;
+        let digest = &published.descriptor.digest;
+        self.renderer.info(&format!(
+            "{digest} pushed in {}",
+            seconds(self.renderer.elapsed())
+        ));
+        for name in names {
+            print_line(&format!("{name}@{digest}"));
+        }
+        Ok(())
+    }
+}
+
+/// Parses what is pushed to.
+pub(super) fn destinations(
+    flag: &'static str,
+    texts: &[String],
+) -> Result<Vec<Reference>, UsageError> {
+    texts
+        .iter()
+        .map(|text| resolve::destination(flag, text))
+        .collect()
+}
+
+/// Takes a path with an optional tag apart, and a prefix that says that it is one.
+pub(super) fn path_and_tag(text: &str) -> (PathBuf, Option<String>) {
+    let text = text.strip_prefix("oci:").unwrap_or(text);
+    if Path::new(text).exists() {
+        return (text.into(), None);
+    }
+    match text.rsplit_once(':') {
+        Some((path, tag)) if Path::new(path).exists() => (path.into(), Some(tag.to_owned())),
+        Some(_) | None => (text.into(), None),
+    }
+}
+
+/// A directory for compressed copies of layers, which goes with this value.
+pub(super) struct Scratch(PathBuf);
+
+impl Scratch {
+    /// Says where it is; it is made when it is needed.
+    pub(super) fn new(env: &Env) -> Result<Self, UsageError> {
+        let name = format!("push-{}", std::process::id());
+        Ok(Self(resolve::state_dir(None, env)?.join(name)))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // It was made in few cases only, and what is left is in a directory of ours.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

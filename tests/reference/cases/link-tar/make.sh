@@ -1,0 +1,1 @@
+tar cf t.tar dir a.txt

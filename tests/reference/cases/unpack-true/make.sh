@@ -1,0 +1,2 @@
+tar cf t.tar dir a.txt
+gzip -nk t.tar

@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# The GitLab template through gitlab-ci-local, with a registry behind CI_REGISTRY: include with inputs, the image, the dotenv report in a later job.
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+longshore=${LONGSHORE:?the program to test}
+registry=${LONGSHORE_TEST_REGISTRY:?the registry of tests/env}
+tools=${LONGSHORE_TEST_CACHE:-$PWD/${CARGO_TARGET_DIR:-target}/env}/tools/gitlab-ci-local
+give_up() { echo "$1"; echo "0 passed, 1 failed"; exit 1; }
+if [ ! -x "$tools/node_modules/.bin/gitlab-ci-local" ]; then
+  mkdir -p "$tools"
+  # It needs a Node of its own, newer than Debian's.
+  (cd "$tools" && npm install --no-audit --no-fund --silent gitlab-ci-local@4.75.1 node@22) || give_up 'gitlab-ci-local is not to be had'
+fi
+command -v rsync >/dev/null || apt-get install -qq -y rsync >/dev/null 2>&1 || give_up 'rsync is not to be had'
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+name=ci/gitlab-$$
+mkdir -p "$work/repo/app" "$work/bin"
+ln -s "$longshore" "$work/bin/longshore"
+cp gitlab/templates/longshore.yml "$work/repo/template.yml"
+printf 'FROM scratch\nCOPY hello /hello\n' >"$work/repo/app/Dockerfile"
+echo hello >"$work/repo/app/hello"
+cat >"$work/repo/.gitlab-ci.yml" <<END
+include:
+  - local: template.yml
+    inputs:
+      context: app
+      dockerfile: app/Dockerfile
+      image: $registry/$name
+      tags: |
+        type=ref,event=branch
+        type=sha
+      args: --insecure-registry=$registry
+deploy:
+  stage: deploy
+  needs: [longshore]
+  script:
+    - echo "\$IMAGE_REF" >"$work/reference"
+END
+cat >"$work/repo/.gitlab-ci-local-variables.yml" <<END
+CI_REGISTRY: $registry
+CI_REGISTRY_USER: someone
+CI_REGISTRY_PASSWORD: planted-password
+END
+(cd "$work/repo" && git init -q -b main && git add -A && git -c user.name=a -c user.email=a@b.test commit -qm one &&
+  git remote add origin https://gitlab.test/acme/app.git)
+
+passed=0 failed=0
+check() { # NAME CONDITION...
+  local name=$1
+  shift
+  if "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)) && echo "$name: not so" && cat "$work/log"; fi
+}
+run() {
+  (cd "$work/repo" && PATH=$tools/node_modules/.bin:$work/bin:$PATH HOME=$work LONGSHORE_STATE_DIR=$work/state \
+    timeout 200 gitlab-ci-local --force-shell-executor --shell-isolation >"$work/log" 2>&1)
+}
+check 'the pipeline succeeds' run
+sha=$(git -C "$work/repo" rev-parse --short=7 HEAD)
+in_registry() {
+  curl -fsS -o /dev/null -D - -H 'Accept: application/vnd.oci.image.manifest.v1+json' "http://$registry/v2/$name/manifests/$1" |
+    tr -d '\r' | sed -n 's/^[Dd]ocker-[Cc]ontent-[Dd]igest: //p'
+}
+digest=$(in_registry main)
+check 'the branch is a tag' test -n "$digest"
+check 'the commit is a tag' test "$(in_registry "sha-$sha")" = "$digest"
+check 'the report reaches the next job' test "$(cat "$work/reference" 2>/dev/null)" = "$registry/$name@$digest"
+check 'no secret is in the log' bash -c "! grep -q planted-password '$work/log'"
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Tekton: the documents against Tekton's own types, and the steps in a container under Tekton's own entrypoint; what they push against the registry.
+set -euo pipefail
+. "$(dirname "$0")/../docker/check.sh"
+cache=${LONGSHORE_TEST_CACHE:-${CARGO_TARGET_DIR:-$root/target}/env}
+command -v go >/dev/null || { echo "tekton: Go is not installed" >&2; exit 1; }
+tools=$cache/tekton
+mkdir -p "$tools"
+# `go install` would ask for the list of versions, which not every proxy has for this module.
+(cd "$root/tests/tekton/validate" && go build -buildvcs=false -o "$tools/validate" . && CGO_ENABLED=0 go build -buildvcs=false -o "$tools/entrypoint" github.com/tektoncd/pipeline/cmd/entrypoint)
+task=$root/tekton/task/longshore/0.1/longshore.yaml
+stepaction=$root/tekton/stepaction/longshore/0.1/longshore.yaml
+registry=$LONGSHORE_TEST_REGISTRY
+digest() { skopeo inspect --tls-verify=false --format '{{.Digest}}' "docker://$1"; }
+
+for file in "$root"/tekton/*/longshore/0.1/*.yaml "$root"/tekton/*/longshore/0.1/samples/*.yaml; do
+  check "valid: ${file#"$root"/tekton/}" "$tools/validate" "$file"
+done
+sed 's/default: Dockerfile/defualt: Dockerfile/' "$task" >"$work/misspelt.yaml"
+check "a misspelt field is found" refuses "$tools/validate" "$work/misspelt.yaml"
+
+mkdir "$work/source" "$work/dockerconfig"
+printf 'FROM %s/base/busybox:1\nARG A\nARG B\nRUN echo "$A $B" > /said\nLABEL said="$A $B"\n' "$registry" >"$work/source/Dockerfile"
+echo '{}' >"$work/dockerconfig/.dockerconfigjson"
+run() { # FILE NAME=VALUE...: the results are in $work/results.json
+  local file=$1
+  shift
+  "$root/tests/tekton/run.py" "$tools/validate" "$tools/entrypoint" "$file" BUILDER_IMAGE="$image" source="$work/source" "$@" >"$work/results.json"
+}
+result() { jq -er --arg name "$1" '.[$name]' "$work/results.json"; }
+insecure="[\"--insecure-registry=$registry\"]"
+
+check "the Task builds" run "$task" IMAGE="$registry/tekton/app:1" dockerconfig="$work/dockerconfig" EXTRA_ARGS="$insecure" \
+  BUILD_ARGS='["A=one two","B=$(x); --destination=y"]'
+pushed=$(digest "$registry/tekton/app:1" || true)
+check "IMAGE_DIGEST is the registry's" test "$(result IMAGE_DIGEST)" = "$pushed"
+check "IMAGE_URL" test "$(result IMAGE_URL)" = "$registry/tekton/app:1"
+check "IMAGES, as Chains reads it" test "$(result IMAGES)" = "$registry/tekton/app:1@$pushed"
+check "IMAGE_REF" test "$(result IMAGE_REF)" = "$registry/tekton/app@$pushed"
+check "BASE_IMAGES_DIGESTS" test "$(result BASE_IMAGES_DIGESTS)" = "$registry/base/busybox@$(digest "$registry/base/busybox:1")"
+check "the artifact of Chains" jq -e --arg digest "$pushed" '.IMAGE_ARTIFACT_OUTPUTS | fromjson | .digest == $digest and .isBuildArtifact == "true"' "$work/results.json"
+said() { skopeo inspect --tls-verify=false --config "docker://$registry/tekton/app:1" | jq -er .config.Labels.said; }
+check "a parameter is one word whatever is in it" test "$(said)" = 'one two $(x); --destination=y'
+
+check "the Task builds without a push" run "$task" IMAGE="$registry/tekton/unpushed:1" EXTRA_ARGS="$insecure" SKIP_PUSH=true
+check "nothing was pushed" refuses digest "$registry/tekton/unpushed:1"
+names=$(for n in $(seq 60); do printf '"--destination=%s/tekton/many:%s",' "$registry" "a-long-tag-that-fills-the-message-$n"; done)
+check "many names fit into the message" run "$task" IMAGE="$registry/tekton/many:1" EXTRA_ARGS="[${names%,},\"--insecure-registry=$registry\"]"
+check "the digest is there all the same" test "$(result IMAGE_DIGEST)" = "$(digest "$registry/tekton/many:1")"
+check "a failing build fails the step" refuses run "$task" IMAGE="$registry/tekton/app:2" DOCKERFILE=none EXTRA_ARGS="$insecure"
+
+check "the StepAction builds" run "$stepaction" IMAGE="$registry/tekton/step:1" SOURCE=/workspace/source EXTRA_ARGS="$insecure" BUILD_ARGS='["A=1"]'
+check "its results are the registry's" test "$(result IMAGE_DIGEST)" = "$(digest "$registry/tekton/step:1")"
+finish

@@ -1,0 +1,177 @@
+//! What the registry answers: blobs and manifests.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use hyper::Method;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use longshore::oci::Digest;
+
+use super::State;
+use super::answer::{Answer, plain, unknown, with};
+
+/// A request to a repository, taken apart.
+pub(super) struct Given<'a> {
+    pub(super) method: &'a Method,
+    pub(super) repository: &'a str,
+    pub(super) name: &'a str,
+    pub(super) query: &'a BTreeMap<String, String>,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) body: &'a Bytes,
+}
+
+impl State {
+    pub(super) fn respond(
+        &mut self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+        body: &Bytes,
+        address: SocketAddr,
+    ) -> Answer {
+        let (path, raw_query) = path.split_once('?').unwrap_or((path, ""));
+        let query: BTreeMap<String, String> = url::form_urlencoded::parse(raw_query.as_bytes())
+            .into_owned()
+            .collect();
+        if path == "/token" {
+            let pairs = if *method == Method::POST {
+                &body[..]
+            } else {
+                raw_query.as_bytes()
+            };
+            let pairs: Vec<(String, String)> =
+                url::form_urlencoded::parse(pairs).into_owned().collect();
+            return self.token(method, headers, &pairs);
+        }
+        let Some(rest) = path.strip_prefix("/v2/") else {
+            return plain(404, "");
+        };
+        if let Some(refusal) = self.refusal(rest, method, headers, address) {
+            return refusal;
+        }
+        if rest.is_empty() {
+            return plain(200, "{}");
+        }
+        for (marker, handle) in [
+            (
+                "/blobs/uploads/",
+                Self::upload as fn(&mut Self, &Given<'_>) -> Answer,
+            ),
+            ("/blobs/", Self::get_blob),
+            ("/manifests/", Self::manifest),
+        ] {
+            if let Some((repository, name)) = rest.rsplit_once(marker) {
+                return handle(
+                    self,
+                    &Given {
+                        method,
+                        repository,
+                        name,
+                        query: &query,
+                        headers,
+                        body,
+                    },
+                );
+            }
+        }
+        plain(404, "")
+    }
+
+    fn get_blob(&mut self, given: &Given<'_>) -> Answer {
+        let key = (given.repository.to_owned(), given.name.to_owned());
+        let Some(bytes) = self.blobs.get(&key) else {
+            return unknown("BLOB_UNKNOWN");
+        };
+        let range = given
+            .headers
+            .get(header::RANGE)
+            .and_then(|value| value.to_str().ok());
+        let start = range.and_then(|range| {
+            range
+                .strip_prefix("bytes=")?
+                .strip_suffix('-')?
+                .parse::<usize>()
+                .ok()
+        });
+        let total = bytes.len();
+        match start {
+            Some(start) if start >= total => plain(416, ""),
+            Some(start) => {
+                let mut answer = with(206, bytes.slice(start..), given.method);
+                let range = format!("bytes {start}-{}/{total}", total - 1);
+                answer.headers_mut().insert(
+                    header::CONTENT_RANGE,
+                    HeaderValue::from_str(&range).expect("a header"),
+                );
+                answer
+            }
+            None => with(200, bytes.clone(), given.method),
+        }
+    }
+
+    fn manifest(&mut self, given: &Given<'_>) -> Answer {
+        let key = (given.repository.to_owned(), given.name.to_owned());
+        if *given.method != Method::PUT {
+            let Some((media_type, bytes)) = self.manifests.get(&key) else {
+                return unknown("MANIFEST_UNKNOWN");
+            };
+            let mut answer = with(200, bytes.clone(), given.method);
+            answer.headers_mut().insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_str(media_type).expect("a header"),
+            );
+            if !self.hides_digest {
+                let digest = HeaderValue::from_str(Digest::of(bytes).as_str()).expect("a header");
+                answer.headers_mut().insert("docker-content-digest", digest);
+            }
+            return answer;
+        }
+        let digest = Digest::of(given.body);
+        if given.name.contains(':') && given.name != digest.as_str() {
+            return plain(400, r#"{"errors":[{"code":"DIGEST_INVALID"}]}"#);
+        }
+        let document: serde_json::Value = serde_json::from_slice(given.body).unwrap_or_default();
+        let repository = given.repository.to_owned();
+        for child in document["manifests"].as_array().into_iter().flatten() {
+            let wanted = child["digest"].as_str().unwrap_or_default().to_owned();
+            if !self.manifests.contains_key(&(repository.clone(), wanted)) {
+                return plain(
+                    404,
+                    r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#,
+                );
+            }
+        }
+        let config = document.get("config");
+        let layers = document["layers"].as_array().cloned().unwrap_or_default();
+        for descriptor in layers.iter().chain(config) {
+            let wanted = descriptor["digest"].as_str().unwrap_or_default();
+            let is_foreign = descriptor["urls"].is_array();
+            if !is_foreign
+                && !self
+                    .blobs
+                    .contains_key(&(given.repository.to_owned(), wanted.to_owned()))
+            {
+                return plain(
+                    400,
+                    r#"{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown"}]}"#,
+                );
+            }
+        }
+        let media_type = given
+            .headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
+        let entry = (
+            media_type.unwrap_or_default().to_owned(),
+            given.body.clone(),
+        );
+        for name in [given.name, digest.as_str()] {
+            self.manifests.insert(
+                (given.repository.to_owned(), name.to_owned()),
+                entry.clone(),
+            );
+        }
+        plain(201, "")
+    }
+}
