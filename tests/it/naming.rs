@@ -114,12 +114,7 @@ fn kanikos_name_takes_kanikos_flags() {
 fn flags_that_are_not_supported_say_what_to_do() {
     let scene = Scene::bare();
     scene.dockerfile("FROM scratch\n");
-    for flag in [
-        "--reproducible",
-        "--reproducible=true",
-        "--git=branch=x",
-        "--bucket=x",
-    ] {
+    for flag in ["--reproducible", "--reproducible=true", "--bucket=x"] {
         let name = flag.split('=').next().unwrap();
         let failed = scene.build().arg(flag).mistake();
         assert_eq!(failed.code(), 2, "{failed}");

@@ -1,7 +1,5 @@
 //! Who we are to git servers, as values: the environment has been read before.
 
-use std::path::PathBuf;
-
 use url::Url;
 
 use crate::http::{Authorization, Origin, Secret};
@@ -43,19 +41,8 @@ pub struct GitAccess {
     pub origin: Option<Origin>,
     /// Tokens of CI systems.
     pub host_tokens: Vec<HostToken>,
-    /// For SSH.
-    pub ssh: SshAccess,
-}
-
-/// Who we are over SSH, and whom we believe.
-#[derive(Clone, Debug, Default)]
-pub struct SshAccess {
-    /// Private keys in the order to try, each with where it came from.
-    pub keys: Vec<(String, Secret)>,
-    /// The socket of an agent.
-    pub agent: Option<PathBuf>,
-    /// The lines of `known_hosts` files, each file with where it came from.
-    pub known_hosts: Vec<(String, String)>,
+    /// Whether a pointer of Git LFS is taken as the file, and is no error.
+    pub takes_lfs_pointers: bool,
 }
 
 impl GitAccess {
@@ -77,19 +64,15 @@ impl GitAccess {
         let Some(origin) = Origin::of(url) else {
             return found;
         };
-        let basic = |user: &str, password: &Secret| {
-            Authorization::basic(origin.clone(), user, password)
-        };
+        let basic =
+            |user: &str, password: &Secret| Authorization::basic(origin.clone(), user, password);
         if let Some(login) = own {
             found.push(("the URL", basic(login.user.expose(), &login.password)));
         }
         if self.origin.as_ref() == Some(&origin) {
             if let Some(token) = &self.token {
                 // As kaniko sends it, and as GitLab wants it.
-                found.push((
-                    "GIT_TOKEN",
-                    basic(token.expose(), &Secret::default()),
-                ));
+                found.push(("GIT_TOKEN", basic(token.expose(), &Secret::default())));
                 found.push(("GIT_TOKEN", basic("oauth2", token)));
             } else if let Some(login) = &self.login {
                 let pair = basic(login.user.expose(), &login.password);

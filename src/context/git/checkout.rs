@@ -2,6 +2,8 @@
 
 use std::io::Write as _;
 
+use git2::OdbObject;
+
 use crate::rootfs::{Dir, RelPath, Rootfs, Timestamp, escape};
 
 use super::error::GitError;
@@ -89,7 +91,11 @@ impl<'a> Checkout<'a> {
         path: &RelPath,
     ) -> Result<(), GitError> {
         if path.depth() > DEPTH_MAX {
-            return Err(too_large(writing.url, DEPTH_MAX as u64, "nested directories"));
+            return Err(too_large(
+                writing.url,
+                DEPTH_MAX as u64,
+                "nested directories",
+            ));
         }
         for entry in writing.objects.tree(tree)? {
             self.entries += 1;
@@ -121,8 +127,8 @@ impl<'a> Checkout<'a> {
         let name = &entry.name[..];
         match entry.kind {
             EntryKind::File { is_executable } => {
-                let bytes = self.blob(writing, &entry.id)?;
-                if !self.takes_lfs_pointers && is_lfs_pointer(&bytes) {
+                let blob = self.blob(writing, &entry.id)?;
+                if !self.takes_lfs_pointers && is_lfs_pointer(blob.data()) {
                     return Err(GitError::Lfs {
                         url: writing.url.to_owned(),
                         path: path.to_string(),
@@ -130,7 +136,7 @@ impl<'a> Checkout<'a> {
                 }
                 let file = dir.new_file(name)?;
                 file.file()
-                    .write_all(&bytes)
+                    .write_all(blob.data())
                     .map_err(|source| GitError::Write {
                         url: writing.url.to_owned(),
                         action: "write a file",
@@ -140,7 +146,8 @@ impl<'a> Checkout<'a> {
                 file.set_mtime(writing.time)?;
             }
             EntryKind::Link => {
-                let target = self.blob(writing, &entry.id)?;
+                let blob = self.blob(writing, &entry.id)?;
+                let target = blob.data();
                 if target.is_empty() || target.len() > LINK_MAX || target.contains(&0) {
                     return Err(GitError::Refused {
                         url: writing.url.to_owned(),
@@ -148,7 +155,7 @@ impl<'a> Checkout<'a> {
                         reason: "the target of the link is none".to_owned(),
                     });
                 }
-                dir.symlink(name, &target)?;
+                dir.symlink(name, target)?;
                 dir.set_mtime(name, writing.time)?;
             }
             EntryKind::Tree => {
@@ -170,13 +177,13 @@ impl<'a> Checkout<'a> {
         Ok(())
     }
 
-    fn blob(&mut self, writing: &Writing<'_>, id: &str) -> Result<Vec<u8>, GitError> {
-        let bytes = writing.objects.blob(id)?;
-        self.bytes += bytes.len() as u64;
+    fn blob<'o>(&mut self, writing: &Writing<'o>, id: &str) -> Result<OdbObject<'o>, GitError> {
+        let blob = writing.objects.blob(id)?;
+        self.bytes += blob.len() as u64;
         if self.bytes > BYTES_MAX {
             return Err(too_large(writing.url, BYTES_MAX, "bytes of files"));
         }
-        Ok(bytes)
+        Ok(blob)
     }
 }
 

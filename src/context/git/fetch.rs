@@ -66,7 +66,7 @@ pub(super) fn fetch(
     let rootfs = Rootfs::open(destination)?;
     let mut fetch = Fetch {
         services,
-        checkout: Checkout::new(&rootfs, services.takes_lfs_pointers),
+        checkout: Checkout::new(&rootfs, services.access.takes_lfs_pointers),
         scratch: scratch.join("git"),
         received: Arc::default(),
         committed: 0,
@@ -143,7 +143,11 @@ impl Fetch<'_> {
         };
         let committed = self.committed;
         // The index of a repository that is kept lists its own files alone.
-        let staged = if nesting == 0 { None } else { self.checkout.staged.take() };
+        let staged = if nesting == 0 {
+            None
+        } else {
+            self.checkout.staged.take()
+        };
         let links = self.checkout.write(objects, &tree, at, committed, &url)?;
         if source.has_submodules && !links.is_empty() {
             let modules = modules(objects, root)?;
@@ -379,7 +383,10 @@ impl Talk<'_> {
         let mut ids: Vec<String> = self
             .references(&prefixes)?
             .into_iter()
-            .filter(|reference| reference.name.starts_with("refs/heads/") || reference.name.starts_with("refs/tags/"))
+            .filter(|reference| {
+                reference.name.starts_with("refs/heads/")
+                    || reference.name.starts_with("refs/tags/")
+            })
             .map(|reference| reference.id)
             .collect();
         ids.sort();
@@ -422,7 +429,11 @@ fn hint(reference: &GitReference, branches: &[Advertised]) -> String {
         .filter_map(|branch| branch.name.strip_prefix("refs/heads/"))
         .take(NAMES_SHOWN)
         .collect();
-    let more = if branches.len() > NAMES_SHOWN { ", ..." } else { "" };
+    let more = if branches.len() > NAMES_SHOWN {
+        ", ..."
+    } else {
+        ""
+    };
     let names = crate::http::printable(&names.join(", "), 400);
     format!("; its branches are {names}{more}")
 }
@@ -448,13 +459,14 @@ fn check(source: &GitSource, commit: &Commit, object: &str, url: &str) -> Result
 
 /// Reads `.gitmodules` of a repository's top directory.
 fn modules(objects: &Objects, tree: &str) -> Result<Modules, GitError> {
-    let entry = objects.tree(tree)?.into_iter().find(|entry| {
-        entry.name == GITMODULES && matches!(entry.kind, EntryKind::File { .. })
-    });
+    let entry = objects
+        .tree(tree)?
+        .into_iter()
+        .find(|entry| entry.name == GITMODULES && matches!(entry.kind, EntryKind::File { .. }));
     match entry {
         Some(entry) => {
-            let bytes = objects.blob(&entry.id)?;
-            Ok(Modules::parse(&String::from_utf8_lossy(&bytes)))
+            let blob = objects.blob(&entry.id)?;
+            Ok(Modules::parse(&String::from_utf8_lossy(blob.data())))
         }
         None => Ok(Modules::default()),
     }

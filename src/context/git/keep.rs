@@ -21,7 +21,10 @@ pub(super) fn write(
     for directory in ["objects/info", "objects/pack", "refs/heads", "refs/tags"] {
         std::fs::create_dir_all(git.join(directory))?;
     }
-    move_packs(&repository.objects.directory().join("pack"), &git.join("objects/pack"))?;
+    move_packs(
+        &repository.objects.directory().join("pack"),
+        &git.join("objects/pack"),
+    )?;
     let commit = &repository.commit.id;
     let head = match &repository.reference {
         Some((name, object)) if is_kept(name) => {

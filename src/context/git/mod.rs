@@ -1,8 +1,8 @@
 //! Files out of git repositories, without the program git: [`fetch`] brings exactly the commit that is asked for.
 //!
 //! [`GitSource`] is the grammar of every form that names a repository, [`GitAccess`] who we are, as values. The
-//! protocol (version 2, and version 0 where a server has no other) is spoken over the `http` room or over SSH; libgit2
-//! only indexes the pack and reads objects out of it. So nothing of a repository is ever interpreted but commits, trees
+//! protocol (version 2, and version 0 where a server has no other) is spoken over the `http` room; libgit2 only indexes
+//! the pack, after its claims have been checked, and reads objects out of it. So nothing of a repository is ever interpreted but commits, trees
 //! and `.gitmodules`: no configuration, no hook, no filter, no transport that it names. Files are written through
 //! [`crate::rootfs`], which a name or a link cannot leave.
 
@@ -15,20 +15,18 @@ mod fetch;
 #[cfg(feature = "git")]
 mod keep;
 #[cfg(feature = "git")]
-mod known_hosts;
-#[cfg(feature = "git")]
 mod modules;
 #[cfg(feature = "git")]
 mod objects;
 mod options;
+#[cfg(feature = "git")]
+mod pack;
 #[cfg(feature = "git")]
 mod packet;
 #[cfg(feature = "git")]
 mod protocol;
 mod remote;
 mod source;
-#[cfg(feature = "git")]
-mod ssh;
 #[cfg(feature = "git")]
 mod wire;
 
@@ -39,8 +37,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http::Http;
 
-pub use access::{GitAccess, HostToken, Login, SshAccess};
-pub use error::{GitError, SshTrouble};
+pub use access::{GitAccess, HostToken, Login};
+pub use error::GitError;
 pub use options::GitOptions;
 pub use remote::GitRemote;
 pub use source::{GitReference, GitSource, GitSourceError};
@@ -56,8 +54,6 @@ pub struct GitServices<'a> {
     pub cancel: &'a CancellationToken,
     /// Who we are.
     pub access: &'a GitAccess,
-    /// Whether a pointer of Git LFS is taken as the file, and is no error.
-    pub takes_lfs_pointers: bool,
 }
 
 /// What was fetched.

@@ -67,10 +67,9 @@ impl Modules {
         };
         let key = path.as_bytes();
         let key = key.strip_prefix(b"/").unwrap_or(key);
-        let address = self
-            .0
-            .get(key)
-            .ok_or_else(|| refused("it is a submodule that .gitmodules does not name".to_owned()))?;
+        let address = self.0.get(key).ok_or_else(|| {
+            refused("it is a submodule that .gitmodules does not name".to_owned())
+        })?;
         let remote = address_of(address, &parent.remote).ok_or_else(|| {
             let shown = escape(crate::http::printable(address, 200).as_bytes());
             refused(format!(
@@ -111,7 +110,11 @@ fn unquoted(value: &str) -> String {
             other => text.push(other),
         }
     }
-    if is_quoted { text } else { text.trim_end().to_owned() }
+    if is_quoted {
+        text
+    } else {
+        text.trim_end().to_owned()
+    }
 }
 
 /// Takes the address of a submodule, which may be relative to that of its repository. `None` for transports that are
@@ -130,8 +133,8 @@ fn address_of(address: &str, parent: &GitRemote) -> Option<GitRemote> {
         url.set_password(None).ok()?;
         url.set_fragment(None);
         url.set_query(None);
-        let is_downgrade =
-            url.scheme() == "http" && !matches!(parent, GitRemote::Http(url) if url.scheme() == "http");
+        let is_downgrade = url.scheme() == "http"
+            && !matches!(parent, GitRemote::Http(url) if url.scheme() == "http");
         return (!is_downgrade && url.path().len() > 1).then_some(GitRemote::Http(url));
     }
     if address.starts_with("ssh://") {
@@ -243,7 +246,9 @@ mod tests {
         );
         let source = |path: &str| {
             let path = RelPath::parse(path).expect("a path");
-            modules.source(&path, &"0".repeat(40), &parent).expect("a source")
+            modules
+                .source(&path, &"0".repeat(40), &parent)
+                .expect("a source")
         };
         assert!(source("a").login.is_some());
         assert!(source("b").login.is_none());

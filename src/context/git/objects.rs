@@ -3,18 +3,23 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use git2::{Indexer, ObjectType, Odb, Oid};
+use git2::{Indexer, ObjectType, Odb, OdbObject, Oid};
 
 use super::error::GitError;
+use super::pack::{Fault, Guard, Limits};
 
 /// The most tags that may point at one another.
 const TAGS_MAX: usize = 16;
 /// The largest commit, tag, tree or `.gitmodules`, in bytes.
 const TALK_OBJECT_MAX: usize = 64 << 20;
-/// The largest file, in bytes: each is held in memory once.
-const BLOB_MAX: usize = 2 << 30;
+/// The largest file, in bytes: each is held in memory once. GitHub and GitLab.com take files of up to 100 MiB.
+const BLOB_MAX: usize = 512 << 20;
 /// The largest pack, in bytes.
 const PACK_MAX: u64 = 32 << 30;
+/// The most objects: libgit2 keeps some 150 bytes of each in memory.
+const OBJECTS_MAX: u32 = 5_000_000;
+/// The most bytes of all objects together, unpacked: each is unpacked once to learn its name.
+const UNPACKED_MAX: u64 = 512 << 30;
 
 /// The objects that were fetched.
 pub(super) struct Objects {
@@ -35,7 +40,9 @@ pub(super) struct Commit {
 /// What an entry of a tree is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EntryKind {
-    File { is_executable: bool },
+    File {
+        is_executable: bool,
+    },
     Link,
     Tree,
     /// A commit of another repository.
@@ -79,6 +86,11 @@ impl Objects {
         Ok(Receiving {
             objects: self,
             indexer,
+            guard: Guard::new(Limits {
+                objects: OBJECTS_MAX,
+                object: BLOB_MAX as u64,
+                unpacked: UNPACKED_MAX,
+            }),
             received: 0,
         })
     }
@@ -87,11 +99,11 @@ impl Objects {
     pub(super) fn commit(&self, id: &str) -> Result<Commit, GitError> {
         let mut id = id.to_owned();
         for _ in 0..TAGS_MAX {
-            let (kind, bytes) = self.read(&id, TALK_OBJECT_MAX)?;
-            match kind {
-                ObjectType::Commit => return self.parse_commit(&id, &bytes),
+            let object = self.read(&id, TALK_OBJECT_MAX)?;
+            match object.kind() {
+                ObjectType::Commit => return self.parse_commit(&id, object.data()),
                 ObjectType::Tag => {
-                    id = header(&bytes, "object ")
+                    id = header(object.data(), "object ")
                         .filter(|id| super::source::is_full_commit(id))
                         .ok_or_else(|| self.malformed(&format!("the tag {id} names no object")))?
                         .to_owned();
@@ -133,20 +145,21 @@ impl Objects {
 
     /// Reads a tree.
     pub(super) fn tree(&self, id: &str) -> Result<Vec<TreeEntry>, GitError> {
-        let (kind, bytes) = self.read(id, TALK_OBJECT_MAX)?;
-        if kind != ObjectType::Tree {
+        let object = self.read(id, TALK_OBJECT_MAX)?;
+        if object.kind() != ObjectType::Tree {
             return Err(self.malformed(&format!("{id} is not a tree")));
         }
-        parse_tree(&bytes).ok_or_else(|| self.malformed(&format!("the tree {id} cannot be read")))
+        parse_tree(object.data())
+            .ok_or_else(|| self.malformed(&format!("the tree {id} cannot be read")))
     }
 
     /// Reads a file.
-    pub(super) fn blob(&self, id: &str) -> Result<Vec<u8>, GitError> {
-        let (kind, bytes) = self.read(id, BLOB_MAX)?;
-        if kind != ObjectType::Blob {
+    pub(super) fn blob(&self, id: &str) -> Result<OdbObject<'_>, GitError> {
+        let object = self.read(id, BLOB_MAX)?;
+        if object.kind() != ObjectType::Blob {
             return Err(self.malformed(&format!("{id} is not a file")));
         }
-        Ok(bytes)
+        Ok(object)
     }
 
     /// Whether an object is there.
@@ -154,7 +167,7 @@ impl Objects {
         Oid::from_str(id).is_ok_and(|id| self.database.exists(id))
     }
 
-    fn read(&self, id: &str, limit: usize) -> Result<(ObjectType, Vec<u8>), GitError> {
+    fn read(&self, id: &str, limit: usize) -> Result<OdbObject<'_>, GitError> {
         let failed = |error: git2::Error| damaged(&self.url, &error);
         let oid = Oid::from_str(id).map_err(failed)?;
         let (size, _) = self.database.read_header(oid).map_err(failed)?;
@@ -165,8 +178,7 @@ impl Objects {
                 what: "bytes in one object",
             });
         }
-        let object = self.database.read(oid).map_err(failed)?;
-        Ok((object.kind(), object.data().to_vec()))
+        self.database.read(oid).map_err(failed)
     }
 
     fn malformed(&self, reason: &str) -> GitError {
@@ -181,6 +193,7 @@ impl Objects {
 pub(super) struct Receiving<'a> {
     objects: &'a Objects,
     indexer: Indexer<'static>,
+    guard: Guard,
     received: u64,
 }
 
@@ -195,6 +208,9 @@ impl Receiving<'_> {
                 what: "bytes of objects",
             });
         }
+        self.guard
+            .check(bytes)
+            .map_err(|fault| self.refused(fault))?;
         self.indexer
             .write_all(bytes)
             .map_err(|error| GitError::Objects {
@@ -205,14 +221,28 @@ impl Receiving<'_> {
 
     /// Checks it and makes its objects readable.
     pub(super) fn finish(self) -> Result<(), GitError> {
+        self.guard.finish().map_err(|fault| self.refused(fault))?;
         let url = &self.objects.url;
         let failed = |error: git2::Error| damaged(url, &error);
         self.indexer.commit().map_err(failed)?;
         let Some(directory) = self.objects.directory.to_str() else {
-            return Err(self.objects.malformed("the directory for objects is not UTF-8"));
+            return Err(self
+                .objects
+                .malformed("the directory for objects is not UTF-8"));
         };
         let database = &self.objects.database;
         database.add_disk_alternate(directory).map_err(failed)
+    }
+
+    fn refused(&self, fault: Fault) -> GitError {
+        match fault {
+            Fault::Malformed(reason) => self.objects.malformed(reason),
+            Fault::TooLarge { limit, what } => GitError::TooLarge {
+                url: self.objects.url.clone(),
+                limit,
+                what,
+            },
+        }
     }
 }
 

@@ -19,7 +19,8 @@ pub struct GitOptions {
     pub single_branch: Option<bool>,
 }
 
-const KEYS: &str = "branch, single-branch, depth, recurse-submodules, insecure-skip-tls or keep-git-dir";
+const KEYS: &str =
+    "branch, single-branch, depth, recurse-submodules, insecure-skip-tls or keep-git-dir";
 
 impl GitOptions {
     /// Takes one occurrence of the flag: `KEY=VALUE`, or several with commas between them.

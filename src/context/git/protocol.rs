@@ -39,7 +39,10 @@ impl Server {
         let mut chunks = wire.advertisement()?;
         let mut packets = Packets::new(&mut *chunks, url);
         let mut first = packets.line()?;
-        if first.as_deref().is_some_and(|line| line.starts_with("# service=")) {
+        if first
+            .as_deref()
+            .is_some_and(|line| line.starts_with("# service="))
+        {
             packets.next()?;
             first = packets.line()?;
         }
@@ -126,9 +129,7 @@ impl Server {
 
     /// Whether the server says that any commit may be asked for by its id. Servers of version 2 do not say; they do.
     pub(super) fn allows_any_commit(&self) -> bool {
-        self.is_v2
-            || self.has("allow-reachable-sha1-in-want")
-            || self.has("allow-any-sha1-in-want")
+        self.is_v2 || self.has("allow-reachable-sha1-in-want") || self.has("allow-any-sha1-in-want")
     }
 
     fn has(&self, capability: &str) -> bool {
@@ -208,10 +209,7 @@ impl Server {
         let mut shallow = Vec::new();
         let unexpected = |line: &str| GitError::NotGit {
             url: url.to_owned(),
-            reason: format!(
-                "\"{}\" instead of a pack",
-                crate::http::printable(line, 80)
-            ),
+            reason: format!("\"{}\" instead of a pack", crate::http::printable(line, 80)),
         };
         // A flush or a delimiter ends one part of the answer, of which there are a few.
         let mut parts = 0;
@@ -293,4 +291,3 @@ fn id_and_rest(line: &str) -> Option<(&str, &str)> {
     let (id, rest) = line.split_once(' ')?;
     super::source::is_full_commit(id).then_some((id, rest))
 }
-

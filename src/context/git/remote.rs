@@ -66,7 +66,10 @@ impl GitRemote {
 
     /// Makes an SSH remote of an `ssh://` URL.
     pub(super) fn from_ssh_url(url: &Url) -> Option<Self> {
-        let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']');
+        let host = url
+            .host_str()?
+            .trim_start_matches('[')
+            .trim_end_matches(']');
         let path = percent_decoded(url.path())?;
         if !is_ssh_host(host) || path.len() < 2 {
             return None;

@@ -39,6 +39,8 @@ pub struct GitSource {
     pub skips_tls_verify: bool,
     /// Whether a commit outside of the reference's history is an error.
     pub checks_commit: bool,
+    /// Whether it was written as kaniko does, which leaves open how the server is spoken to.
+    pub is_kaniko: bool,
 }
 
 /// What is asked for in a repository.
@@ -125,6 +127,7 @@ impl GitSource {
         let (address, fragment) = split_fragment(rest);
         let mut source = Self::of_url(&format!("https://{address}"))?;
         source.has_submodules = false;
+        source.is_kaniko = true;
         source.take_query()?;
         let Some(fragment) = fragment else {
             return Ok(source);
@@ -151,10 +154,9 @@ impl GitSource {
         let path = address.split_once('?').map_or(address, |(path, _)| path);
         let made = if let Some(rest) = address.strip_prefix("github.com/") {
             Self::of_url(&format!("https://github.com/{rest}"))
-        } else if address.starts_with("ssh://") {
-            Self::of_url(address)
-        } else if (address.starts_with("https://") || address.starts_with("http://"))
-            && path.ends_with(".git")
+        } else if address.starts_with("ssh://")
+            || (address.starts_with("https://") || address.starts_with("http://"))
+                && path.strip_suffix(".git").is_some()
         {
             Self::of_url(address)
         } else if !address.contains("://") {
@@ -193,6 +195,7 @@ impl GitSource {
             has_submodules: true,
             skips_tls_verify: false,
             checks_commit: false,
+            is_kaniko: false,
         }
     }
 
@@ -230,13 +233,14 @@ impl GitSource {
         if url.path().len() < 2 {
             return Err(failed("it names no repository"));
         }
+        let has_login = !url.username().is_empty() || url.password().is_some();
         let login = login_of(&url).ok_or_else(|| failed("user or password are not text"))?;
         let is_cleared = url.set_username("").is_ok() && url.set_password(None).is_ok();
         if !is_cleared {
             return Err(failed("it names no host"));
         }
         url.set_fragment(None);
-        Ok(Self::of(GitRemote::Http(url), login))
+        Ok(Self::of(GitRemote::Http(url), has_login.then_some(login)))
     }
 
     /// Takes what the query says out of the URL.
@@ -345,14 +349,11 @@ fn split_fragment(text: &str) -> (&str, Option<&str>) {
 }
 
 /// The user and password of a URL.
-fn login_of(url: &Url) -> Option<Option<Login>> {
-    if url.username().is_empty() && url.password().is_none() {
-        return Some(None);
-    }
-    Some(Some(Login {
+fn login_of(url: &Url) -> Option<Login> {
+    Some(Login {
         user: Secret::new(percent_decoded(url.username())?),
         password: Secret::new(percent_decoded(url.password().unwrap_or_default())?),
-    }))
+    })
 }
 
 /// An address that does not parse, as it may be shown.
@@ -381,7 +382,7 @@ pub(super) fn reference_name(text: &str) -> Result<String, GitSourceError> {
     let is_part = |part: &str| {
         !part.is_empty()
             && !part.starts_with('.')
-            && !part.ends_with(".lock")
+            && part.strip_suffix(".lock").is_none()
             && !part.ends_with('.')
     };
     let is_name = !text.starts_with('-')
@@ -390,9 +391,8 @@ pub(super) fn reference_name(text: &str) -> Result<String, GitSourceError> {
         && text.split('/').all(is_part)
         && !text.contains("..")
         && !text.contains("@{")
-        && !text.contains(|character: char| {
-            character.is_control() || " ~^:?*[\\".contains(character)
-        });
+        && !text
+            .contains(|character: char| character.is_control() || " ~^:?*[\\".contains(character));
     if is_name {
         Ok(text.to_owned())
     } else {
@@ -540,7 +540,12 @@ mod tests {
         assert_eq!(parsed.remote.to_string(), "ssh://me@[::1]:2222/a/b.git");
         let parsed = url("github.com/a/b#main").expect("a source");
         assert_eq!(parsed.remote.to_string(), "https://github.com/a/b");
-        for other in ["https://h.io/a.tar.gz", "./x", "a/b", "https://h.io/a.git/x"] {
+        for other in [
+            "https://h.io/a.tar.gz",
+            "./x",
+            "a/b",
+            "https://h.io/a.git/x",
+        ] {
             assert!(GitSource::parse_url(other).is_none(), "{other}");
         }
     }

@@ -13,20 +13,15 @@ use super::access::Login;
 use super::error::GitError;
 use super::packet::Chunks;
 use super::remote::GitRemote;
-use super::ssh::SshWire;
 use super::{GitServices, GitSource};
 
 /// The header by which the protocol's version is asked for.
 const GIT_PROTOCOL: HeaderName = HeaderName::from_static("git-protocol");
-/// The service of a server that sends objects.
-const SERVICE: &str = "git-upload-pack";
 
 /// A connection to a repository.
 pub(super) enum Wire<'a> {
     /// Smart HTTP (gitprotocol-http).
     Http(Box<HttpWire<'a>>),
-    /// `git-upload-pack` on the other side of SSH.
-    Ssh(Box<SshWire<'a>>),
 }
 
 impl<'a> Wire<'a> {
@@ -37,9 +32,10 @@ impl<'a> Wire<'a> {
         services: &'a GitServices<'a>,
         received: Arc<AtomicU64>,
     ) -> Result<Self, GitError> {
-        Ok(match &source.remote {
-            GitRemote::Http(url) => Self::Http(Box::new(HttpWire {
-                name: source.remote.to_string(),
+        let name = source.remote.to_string();
+        match &source.remote {
+            GitRemote::Http(url) => Ok(Self::Http(Box::new(HttpWire {
+                name,
                 asked: url.clone(),
                 base: url.clone(),
                 login: source.login.as_ref(),
@@ -48,20 +44,9 @@ impl<'a> Wire<'a> {
                 skip_verify: source.skips_tls_verify,
                 services,
                 received,
-            })),
-            GitRemote::Ssh {
-                user,
-                host,
-                port,
-                path,
-            } => Self::Ssh(Box::new(SshWire::connect(
-                (user, host, *port, path),
-                source.remote.to_string(),
-                led_by,
-                services,
-                received,
-            )?)),
-        })
+            }))),
+            GitRemote::Ssh { .. } => Err(GitError::Ssh { url: name }),
+        }
     }
 
     /// Whether the other side forgets everything between two requests.
@@ -73,7 +58,6 @@ impl<'a> Wire<'a> {
     pub(super) fn advertisement(&mut self) -> Result<Box<dyn Chunks + '_>, GitError> {
         match self {
             Self::Http(wire) => Ok(Box::new(wire.advertisement()?)),
-            Self::Ssh(wire) => Ok(Box::new(wire.answer())),
         }
     }
 
@@ -81,10 +65,6 @@ impl<'a> Wire<'a> {
     pub(super) fn ask(&mut self, request: Vec<u8>) -> Result<Box<dyn Chunks + '_>, GitError> {
         match self {
             Self::Http(wire) => Ok(Box::new(wire.ask(request)?)),
-            Self::Ssh(wire) => {
-                wire.send(request)?;
-                Ok(Box::new(wire.answer()))
-            }
         }
     }
 }
@@ -215,7 +195,7 @@ impl<'a> HttpWire<'a> {
         let mut request = Request::new(method, url)
             .header(GIT_PROTOCOL, HeaderValue::from_static("version=2"))
             .authorization(self.authorization.clone());
-        request.led_by = self.led_by.clone();
+        request.led_by.clone_from(&self.led_by);
         request.skip_verify = self.skip_verify;
         request
     }
@@ -298,12 +278,6 @@ fn base_of(url: &Url) -> Option<Url> {
     is_cleared.then_some(base)
 }
 
-/// The command that SSH runs.
-pub(super) fn command(path: &str) -> String {
-    // Quoted for the shell of the other side.
-    format!("{SERVICE} '{}'", path.replace('\'', r"'\''"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -315,13 +289,5 @@ mod tests {
         assert_eq!(refs.as_str(), "https://h.io/a/b.git/info/refs");
         let base = base_of(&Url::parse("https://u@h.io/x/info/refs?service=y").expect("a URL"));
         assert_eq!(base.expect("a base").as_str(), "https://h.io/x");
-    }
-
-    #[test]
-    fn a_path_cannot_leave_its_quotes() {
-        assert_eq!(
-            command("/a'; touch x; '"),
-            r"git-upload-pack '/a'\''; touch x; '\'''"
-        );
     }
 }
