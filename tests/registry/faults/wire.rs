@@ -70,11 +70,14 @@ fn address(front: &Front) -> SocketAddr {
     front.host().parse().expect("an address")
 }
 
+/// What is done with the nth connection.
+type Plan = fn(usize) -> Wire;
+
 #[tokio::test]
 async fn row_50_what_stalls_is_tried_again_and_what_crawls_is_not() {
     let secure = Secure::start(Auth::Open, &["http/1.1"]).await;
     let server = secure.registry.address();
-    let cases: [(&str, fn(usize) -> Wire); 3] = [
+    let cases: [(&str, Plan); 3] = [
         ("the TLS handshake", |number| match number {
             0 | 1 => Wire::Silent,
             _ => Wire::Pass,
