@@ -1,9 +1,11 @@
 //! The caches of one build: opened, keys made for them, and what comes out of them made sure of.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::cache::{Cache, DirectoryPlace, RegistryPlace};
+use crate::cache::{Cache, DirectoryPlace, GhaPlace, RegistryPlace};
 use crate::context::Context;
+use crate::http::Http;
 use crate::oci::Digest;
 use crate::output::{ImageLayer, LayerSource};
 use crate::plan::{ChmodSpec, CopySource, Plan};
@@ -19,19 +21,65 @@ use super::sources::SourceTree;
 use super::stage::StageResult;
 use super::{BuildError, Request, block_on, publish};
 
-/// Opens the caches that layers are looked up in, or kept in.
-pub(super) fn open(places: &[CachePlace], client: &Client) -> Vec<Cache> {
-    let open = |place: &CachePlace| {
-        Cache::new(match place {
-            CachePlace::Registry(reference) => {
-                Arc::new(RegistryPlace::new(client.clone(), reference))
+/// Where layers are kept.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    /// The cache.
+    pub(super) cache: Cache,
+    /// Whether the build has failed if it cannot be written.
+    pub(super) is_required: bool,
+}
+
+/// The caches of a build.
+pub(super) struct Caches {
+    /// Where layers are looked up, in this order.
+    pub(super) from: Vec<Cache>,
+    /// Where they are kept.
+    pub(super) to: Vec<Target>,
+}
+
+impl Caches {
+    /// Opens the caches, each once; `scratch` is a directory of this build for what they bring.
+    pub(super) fn open(request: &Request, http: &Http, client: &Client, scratch: &Path) -> Self {
+        let options = &request.cache;
+        let mut opened: Vec<(&CachePlace, Cache)> = Vec::new();
+        for place in options.from.iter().chain(&options.to) {
+            if opened.iter().any(|(known, _)| *known == place) {
+                continue;
             }
-            CachePlace::Directory(path) => {
-                Arc::new(DirectoryPlace::new(path.clone(), client.clone()))
-            }
-        })
-    };
-    places.iter().map(open).collect()
+            let client = client.clone();
+            let cache = Cache::new(match place {
+                CachePlace::Registry(reference) => Arc::new(RegistryPlace::new(client, reference)),
+                CachePlace::Image(reference) => {
+                    let platform = request.platform.clone();
+                    Arc::new(RegistryPlace::with_image(client, reference, platform))
+                }
+                CachePlace::Directory(path) => Arc::new(DirectoryPlace::new(path.clone(), client)),
+                CachePlace::Gha(options) => {
+                    Arc::new(GhaPlace::new(http.clone(), client, scratch, options))
+                }
+            });
+            opened.push((place, cache));
+        }
+        let caches = |places: &'_ [CachePlace]| {
+            let of = |place: &CachePlace| {
+                let mut opened = opened.iter();
+                opened.find_map(|(known, cache)| (*known == place).then(|| cache.clone()))
+            };
+            places.iter().filter_map(of).collect::<Vec<_>>()
+        };
+        Self {
+            from: caches(&options.from),
+            to: caches(&options.to)
+                .into_iter()
+                .zip(&options.to)
+                .map(|(cache, place)| Target {
+                    cache,
+                    is_required: options.required.contains(place),
+                })
+                .collect(),
+        }
+    }
 }
 
 /// Makes the keys of a plan, if anything is remembered.

@@ -6,7 +6,9 @@ use crate::context::glob::BadGlob;
 use crate::context::ignore::IgnoreError;
 use crate::dockerfile::Span;
 use crate::oci::{Digest, Reference, ReferenceError};
-use crate::{context, dockerfile, http, layer, output, plan, registry, rootfs, sandbox, snapshot};
+use crate::{
+    cache, context, dockerfile, http, layer, output, plan, registry, rootfs, sandbox, snapshot,
+};
 
 /// What ended a build.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +74,18 @@ pub enum BuildError {
         /// Why.
         #[source]
         source: Box<layer::Error>,
+    },
+    /// The entries of the image could not be written down.
+    #[error(transparent)]
+    Embed(cache::Error),
+    /// A cache that must be written could not be.
+    #[error("the image is there, and cache {place} was not written")]
+    NotKept {
+        /// The cache.
+        place: String,
+        /// Why.
+        #[source]
+        source: Box<cache::Error>,
     },
     /// A layer out of a cache could not be fetched: the build is done again without caches.
     #[error("cannot get layer {digest} out of a cache")]
@@ -416,6 +430,8 @@ impl BuildError {
             | Self::CachedFetch { .. }
             | Self::CachedUnpack { .. }
             | Self::CachedPush { .. }
+            | Self::Embed(_)
+            | Self::NotKept { .. }
             | Self::Layer { .. }
             | Self::Snapshot { .. }
             | Self::Sandbox(_)

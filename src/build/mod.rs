@@ -41,7 +41,7 @@ use std::sync::{Arc, Mutex};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::cache::Cache;
+use crate::cache::{self, Cache};
 use crate::context::{Context, Network};
 use crate::dockerfile;
 use crate::dockerfile::lint::Report;
@@ -61,6 +61,7 @@ pub use publish::on_event as on_output_event;
 pub use request::{CacheOptions, CachePlace, LayerOptions, Outputs, Request, SnapshotOptions};
 
 use ahead::{Faults, Hits, Look};
+use caching::Caches;
 use engine::Engine;
 use fetch::Image;
 use keys::Keys;
@@ -201,9 +202,15 @@ pub fn run(
     // 6. What the caches have, known before anything is unpacked; then the stages, as far as they are needed. The layers go
     // to registries and caches meanwhile, and what was made is kept also if a later step fails.
     let keys = caching::keys(request, &plan, &images, &context);
-    let caches = caching::open(&request.cache.from, &client);
+    let caches = Caches::open(request, &http, &client, &scratch);
+    for notice in &request.cache.notices {
+        events.send(Event::Warning {
+            message: notice.clone(),
+            span: None,
+        });
+    }
     let hits = match &keys {
-        Some(keys) => look_ahead(request, &plan, keys, &caches, services)?,
+        Some(keys) => look_ahead(request, &plan, keys, &caches.from, services)?,
         None => Hits::default(),
     };
     let on_event = publish::on_event(&services.events);
@@ -213,7 +220,7 @@ pub fn run(
         Arc::clone(&services.events),
         Arc::clone(&on_event),
         request.outputs.pushed_to(),
-        caching::open(&request.cache.to, &client),
+        caches.to,
     );
     let parts = Parts {
         request,
@@ -228,7 +235,7 @@ pub fn run(
         uploads: &uploads,
     };
     let built = parts.build(hits, services);
-    let settled = block_on(services, uploads.settle());
+    let settled = block_on(services, uploads.finish());
     let StageResult { config, layers, .. } = built?;
     settled?;
 
@@ -241,6 +248,8 @@ pub fn run(
     );
     fetch::tell_notes(&client, events);
     let published = published??;
+
+    uploads.check_kept()?;
 
     // 8. What came of it, in files; then the build's own directories go.
     publish::write_reports(&published, request, &*services.events)?;
@@ -350,7 +359,7 @@ impl Parts<'_> {
             keys: self.keys,
             hits,
             is_all_done,
-            keeps_hits: self.request.cache.from != self.request.cache.to,
+            keeps_hits: self.request.cache.keeps_hits(),
             context: self.context,
             executor: self.executor,
             services: &services,
@@ -368,6 +377,11 @@ impl Parts<'_> {
             copies: mount::Copies::default(),
         };
         let mut result = engine.stages()?;
+        if self.request.cache.is_inline
+            && let Some(records) = result.records.as_deref().filter(|all| !all.is_empty())
+        {
+            cache::embed(&mut result.config, records).map_err(BuildError::Embed)?;
+        }
         engine.secure(&result)?;
         result.layers = engine.with_warm(engine.with_fetched(result.layers))?;
         Ok(result)

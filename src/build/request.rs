@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::auth::Keychain;
+use crate::cache::GhaOptions;
 use crate::cache::WarmBases;
 use crate::context::Source;
 use crate::context::git::GitAccess;
@@ -146,6 +147,10 @@ pub struct CacheOptions {
     pub from: Vec<CachePlace>,
     /// Where layers are kept.
     pub to: Vec<CachePlace>,
+    /// Those of them without which a build has failed.
+    pub required: Vec<CachePlace>,
+    /// Whether entries are put into the image itself.
+    pub is_inline: bool,
     /// For how long a layer is used, in seconds; forever if absent.
     pub ttl_secs: Option<i64>,
     /// The time of this build, in seconds since 1970.
@@ -156,6 +161,8 @@ pub struct CacheOptions {
     pub runs: bool,
     /// Whether layers of COPY and ADD are looked up and kept.
     pub copies: bool,
+    /// What the user should know of the caches that were asked for.
+    pub notices: Vec<String>,
 }
 
 /// A place that keeps layers.
@@ -163,13 +170,26 @@ pub struct CacheOptions {
 pub enum CachePlace {
     /// A repository of a registry; a tag stands before those of the entries.
     Registry(Reference),
+    /// The same to look layers up in, and the image that the reference names, which may have entries within.
+    Image(Reference),
     /// A directory of this machine.
     Directory(PathBuf),
+    /// The cache service of GitHub Actions.
+    Gha(GhaOptions),
 }
 
 impl CacheOptions {
+    /// Whether what is found in one place is kept in another.
+    pub(super) fn keeps_hits(&self) -> bool {
+        let place = |place: &CachePlace| match place {
+            CachePlace::Image(reference) => CachePlace::Registry(reference.clone()),
+            other => other.clone(),
+        };
+        self.from.iter().map(place).ne(self.to.iter().map(place))
+    }
+
     /// Whether anything is remembered.
     pub(super) fn is_on(&self) -> bool {
-        !self.from.is_empty() || !self.to.is_empty()
+        !self.from.is_empty() || !self.to.is_empty() || self.is_inline
     }
 }

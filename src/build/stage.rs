@@ -39,7 +39,7 @@ pub(super) struct StageResult {
     /// Owners that the tree cannot hold.
     pub(super) owners: Arc<layer::Ownership>,
     /// What the layers above the image are remembered as; `None` where one of them cannot be.
-    records: Option<Vec<Record>>,
+    pub(super) records: Option<Vec<Record>>,
 }
 
 /// What a stage that continues another takes over from it.
@@ -48,7 +48,7 @@ pub(super) struct Parent {
     config: ImageConfig,
     layers: Vec<ImageLayer>,
     pub(super) owners: Arc<layer::Ownership>,
-    records: Option<Vec<Record>>,
+    pub(super) records: Option<Vec<Record>>,
 }
 
 impl Parent {

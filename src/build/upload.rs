@@ -9,12 +9,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use crate::cache::{Cache, Entry, Put};
+use crate::cache::{self, Entry, Put};
 use crate::oci::{Digest, Reference};
 use crate::output::{self, ImageLayer, OnEvent};
 use crate::registry::Client;
 
+use super::BuildError;
 use super::ahead::Faults;
+use super::caching::Target;
 use super::event::Events;
 
 /// The uploads of one build.
@@ -23,11 +25,13 @@ pub(super) struct Uploads {
     runtime: Handle,
     on_event: OnEvent,
     destinations: Arc<[Reference]>,
-    caches: Vec<Cache>,
+    targets: Vec<Target>,
     faults: Arc<Faults>,
     events: Arc<dyn Events>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     failed: Arc<Mutex<Vec<(Digest, output::Error)>>>,
+    /// What could not be kept where it must be.
+    not_kept: Arc<Mutex<Vec<(String, cache::Error)>>>,
 }
 
 /// What a layer is kept as.
@@ -47,24 +51,25 @@ impl Uploads {
         events: Arc<dyn Events>,
         on_event: OnEvent,
         destinations: &[Reference],
-        caches: Vec<Cache>,
+        targets: Vec<Target>,
     ) -> Self {
         Self {
             client,
             runtime,
             on_event,
             destinations: destinations.into(),
-            caches,
+            targets,
             faults: Arc::default(),
             events,
             tasks: Mutex::default(),
             failed: Arc::default(),
+            not_kept: Arc::default(),
         }
     }
 
     /// Whether layers are kept anywhere.
     pub(super) fn keeps(&self) -> bool {
-        !self.caches.is_empty()
+        !self.targets.is_empty()
     }
 
     /// Begins to upload a layer, if it is one of the image, and to keep it.
@@ -79,11 +84,7 @@ impl Uploads {
         }
         let (client, on_event) = (self.client.clone(), Arc::clone(&self.on_event));
         let failed = Arc::clone(&self.failed);
-        let (caches, faults, events) = (
-            self.caches.clone(),
-            Arc::clone(&self.faults),
-            Arc::clone(&self.events),
-        );
+        let (targets, teller) = (self.targets.clone(), self.teller());
         let task = self.runtime.spawn(async move {
             if let Err(error) =
                 output::upload(&client, &destinations, &layer, Some(&on_event)).await
@@ -101,9 +102,9 @@ impl Uploads {
                 sources: keep.layers.iter().map(source).collect(),
                 mount_from: destinations.to_vec(),
             };
-            for cache in caches {
-                if let Err(error) = cache.put(&put).await {
-                    faults.tell(&*events, &cache.name(), &error);
+            for target in targets {
+                if let Err(error) = target.cache.put(&put).await {
+                    teller.tell(&target, error);
                 }
             }
         });
@@ -118,12 +119,64 @@ impl Uploads {
         std::mem::take(&mut *self.failed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Waits until no upload is on the way, and lets the caches write what they put off until now.
+    pub(super) async fn finish(&self) {
+        self.settle().await;
+        for target in &self.targets {
+            if let Err(error) = target.cache.finish().await {
+                self.teller().tell(target, error);
+            }
+        }
+    }
+
+    /// The first fault of a cache that must be written.
+    ///
+    /// # Errors
+    /// [`BuildError::NotKept`].
+    pub(super) fn check_kept(&self) -> Result<(), BuildError> {
+        let mut faults = self.not_kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if faults.is_empty() {
+            return Ok(());
+        }
+        let (place, source) = faults.swap_remove(0);
+        Err(BuildError::NotKept {
+            place,
+            source: Box::new(source),
+        })
+    }
+
+    fn teller(&self) -> Teller {
+        Teller {
+            faults: Arc::clone(&self.faults),
+            events: Arc::clone(&self.events),
+            not_kept: Arc::clone(&self.not_kept),
+        }
+    }
+
     /// Waits until no upload is on the way.
     pub(super) async fn settle(&self) {
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         for task in tasks {
             // A task that panicked pushed nothing; `output` pushes again and tells what is wrong.
             let _ = task.await;
+        }
+    }
+}
+
+/// Tells of what could not be kept: a warning, and the end of the build where the cache must be written.
+struct Teller {
+    faults: Arc<Faults>,
+    events: Arc<dyn Events>,
+    not_kept: Arc<Mutex<Vec<(String, cache::Error)>>>,
+}
+
+impl Teller {
+    fn tell(&self, target: &Target, error: cache::Error) {
+        let name = target.cache.name();
+        self.faults.tell(&*self.events, &name, &error);
+        if target.is_required {
+            let mut faults = self.not_kept.lock().unwrap_or_else(PoisonError::into_inner);
+            faults.push((name, error));
         }
     }
 }

@@ -3,7 +3,7 @@
 //! A [`CacheKey`] names what a step makes; [`KeyHasher`] makes one out of everything that the step depends on. An [`Entry`]
 //! says what came of a step, with all layers between the base and it, so that an entry is one consistent state and never a
 //! mixture of several builds. A [`Place`] keeps blobs by their digests and small documents by their names: a registry
-//! ([`RegistryPlace`]) or a directory ([`DirectoryPlace`]). [`Cache`] keeps entries in any place. [`WarmBases`] keeps base
+//! ([`RegistryPlace`]), a directory ([`DirectoryPlace`]), GitHub's cache service ([`GhaPlace`]). [`Cache`] keeps entries in any place. [`WarmBases`] keeps base
 //! images, whole and ahead of builds.
 //!
 //! This room does not know what a step is, and believes nothing that it reads: an entry that is not whole or not the one
@@ -13,9 +13,12 @@
 mod bases;
 mod directory;
 mod entry;
+mod gha;
+mod inline;
 mod key;
 mod place;
 mod registry;
+mod shelf;
 mod steps;
 mod stored;
 
@@ -27,6 +30,8 @@ use crate::registry::{self as distribution, BlobSource};
 pub use bases::{WarmBases, Warmed};
 pub use directory::DirectoryPlace;
 pub use entry::{Entry, Record, Unfit};
+pub use gha::{GhaOptions, GhaPlace};
+pub use inline::embed;
 pub use key::{CacheKey, KeyHasher};
 pub use place::{Document, DocumentName, FoundDocument, Kind, Part, Place};
 pub use registry::RegistryPlace;
@@ -74,6 +79,17 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// A service that keeps the cache.
+    #[error("{what}: {reason}")]
+    Service {
+        /// What was tried.
+        what: String,
+        /// What it said.
+        reason: String,
+    },
+    /// No usable answer.
+    #[error(transparent)]
+    Http(#[from] crate::http::Error),
     /// A name cannot be made for an entry.
     #[error("no tag can be made for an entry: {0}")]
     Name(#[from] crate::oci::ReferenceError),

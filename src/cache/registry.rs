@@ -12,9 +12,10 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 use tokio::sync::OnceCell;
 
-use crate::oci::{self, Descriptor, Digest, Manifest, MediaType, Reference};
+use crate::oci::{self, Descriptor, Digest, Manifest, MediaType, Platform, Reference};
 use crate::registry::{BlobSource, BlobUpload, Client};
 
+use super::inline::InlineImage;
 use super::{Document, DocumentName, Error, FoundDocument, Kind, Place, Unfit};
 
 /// The annotation that holds an entry.
@@ -26,6 +27,8 @@ pub struct RegistryPlace {
     client: Client,
     /// The repository; tag and digest do not matter.
     repository: Reference,
+    /// An image that may have entries within.
+    image: Option<Arc<InlineImage>>,
     /// What stands before the key in a tag, so that several caches can share a repository with images.
     prefix: String,
     /// Blobs that this build has put there, or is putting.
@@ -48,7 +51,17 @@ impl RegistryPlace {
                 .map(|tag| format!("{tag}-"))
                 .unwrap_or_default(),
             repository: reference.clone(),
+            image: None,
             blobs: Arc::default(),
+        }
+    }
+
+    /// As [`RegistryPlace::new`]; and if `reference` is an image with entries within, these are found, too.
+    pub fn with_image(client: Client, reference: &Reference, platform: Platform) -> Self {
+        let image = InlineImage::new(reference.clone(), platform);
+        Self {
+            image: Some(Arc::new(image)),
+            ..Self::new(client, reference)
         }
     }
 
@@ -59,6 +72,12 @@ impl RegistryPlace {
     }
 
     async fn fetch(&self, name: &DocumentName) -> Result<Option<FoundDocument>, Error> {
+        if let Some(image) = &self.image
+            && let Some(text) = image.entry(&self.client, &name.key).await?
+        {
+            let text = text.into_bytes();
+            return Ok(Some(FoundDocument { text, blobs: None }));
+        }
         let reference = self.repository.with_tag(&self.tag(name))?;
         let raw = match self.client.manifest(&reference).await {
             Ok(raw) => raw,

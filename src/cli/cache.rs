@@ -10,7 +10,9 @@ use crate::oci::Reference;
 
 use super::UsageError;
 use super::diagnostic;
+use super::env::Env;
 use super::flags::{BuildArgs, switch};
+use super::places::{self, Direction, Named};
 use super::render::bytes_text;
 use super::resolve::{Surroundings, absolute};
 
@@ -23,10 +25,10 @@ pub(super) struct CacheArgs {
     /// Where layers are cached: a repository, or a directory as `oci:PATH` [default: the first destination's, with /cache]
     #[arg(long, value_name = "REPOSITORY", help_heading = "Cache")]
     pub cache_repo: Option<String>,
-    /// A cache to look layers up in, as buildx takes it: `type=registry,ref=REFERENCE`, `type=local,src=DIR`; may be repeated
+    /// A cache to look layers up in, as buildx takes it: `type=registry,ref=REFERENCE`, `type=local,src=DIR`, `type=gha`; may be repeated
     #[arg(long, value_name = "CACHE", help_heading = "Cache")]
     pub cache_from: Vec<String>,
-    /// A cache to keep new layers in: `type=registry,ref=REFERENCE`, `type=local,dest=DIR`; may be repeated
+    /// A cache to keep new layers in: `type=registry,ref=REFERENCE`, `type=local,dest=DIR`, `type=gha`, `type=inline`; may be repeated
     #[arg(long, value_name = "CACHE", help_heading = "Cache")]
     pub cache_to: Vec<String>,
     /// A directory of base images that `longshore warm` put there [default: /cache with --cache, if it exists]
@@ -185,9 +187,6 @@ fn size(text: &str) -> Option<u64> {
     text[..digits].parse::<u64>().ok()?.checked_mul(factor)
 }
 
-/// The longest tag that leaves room for a key: 128 characters (distribution-spec), less 64 and a dash.
-const TAG_MAX: usize = 63;
-
 /// For how long a layer is used: two weeks, as in kaniko.
 const DEFAULT_TTL_SECS: i64 = 336 * 3600;
 
@@ -202,24 +201,44 @@ pub(super) fn options(args: &BuildArgs, around: &Surroundings) -> Result<CacheOp
     let args = &args.caching;
     let mut from: Vec<CachePlace> = place.clone().into_iter().collect();
     let mut to: Vec<CachePlace> = place.into_iter().collect();
-    for text in &args.cache_from {
-        from.push(buildx_place("--cache-from", "src", text)?);
-    }
-    for text in &args.cache_to {
-        to.push(buildx_place("--cache-to", "dest", text)?);
+    let mut notices = Vec::new();
+    let mut is_inline = false;
+    let mut required = Vec::new();
+    for (direction, texts, places) in [
+        (Direction::From, &args.cache_from, &mut from),
+        (Direction::To, &args.cache_to, &mut to),
+    ] {
+        for text in texts {
+            let (named, is_required) = places::named(direction, text, &around.env)?;
+            match named {
+                Named::Place(place) => {
+                    if is_required {
+                        required.push(place.clone());
+                    }
+                    places.push(place);
+                }
+                Named::Inline => is_inline = true,
+                Named::Absent(reason) if !notices.contains(&reason) => notices.push(reason),
+                Named::Absent(_) => {}
+            }
+        }
     }
     let ttl_secs = ttl_secs(args.cache_ttl.as_deref())?;
     if args.no_push_cache {
         to.clear();
+        is_inline = false;
     }
     Ok(CacheOptions {
         from,
         to,
+        required,
+        is_inline,
         ttl_secs: Some(ttl_secs),
         now: around.now,
         is_created_explicit: around.env.text("SOURCE_DATE_EPOCH").is_some(),
         runs: args.cache_run_layers.unwrap_or(true),
         copies: args.cache_copy_layers.unwrap_or(true),
+        notices,
     })
 }
 
@@ -292,90 +311,26 @@ fn kaniko_place(args: &BuildArgs) -> Result<Option<CachePlace>, UsageError> {
     Ok(Some(CachePlace::Registry(reference)))
 }
 
-/// A cache as buildx names it; `directory` is what a local one calls its directory.
-///
-/// # Deviation
-/// Entries of a registry are tags of their own, `<tag>-<key>`, and not one manifest under the tag; what is kept are always the
-/// layers of all steps, as with `mode=max`.
-fn buildx_place(flag: &'static str, directory: &str, text: &str) -> Result<CachePlace, UsageError> {
-    let bad = |reason: String| UsageError::flag(flag, reason);
-    let fields: Vec<(&str, &str)> = if text.contains('=') {
-        let field = |field| -> Result<(&str, &str), UsageError> {
-            let field: &str = field;
-            let pair = field.split_once('=');
-            pair.ok_or_else(|| bad(format!("\"{field}\" is not of the form NAME=VALUE")))
-        };
-        text.split(',').map(field).collect::<Result<_, _>>()?
-    } else {
-        vec![("type", "registry"), ("ref", text)]
-    };
-    let get = |wanted: &str| {
-        let found = fields.iter().rev().find(|(name, _)| *name == wanted);
-        found.map(|(_, value)| *value)
-    };
-    let kind = get("type").unwrap_or("registry");
-    let place = match kind {
-        "registry" => "ref",
-        "local" => directory,
-        "inline" | "gha" | "s3" | "azblob" | "gcs" => {
-            return Err(bad(format!(
-                "type={kind} is not supported yet: use type=registry or type=local"
-            )));
-        }
-        other => {
-            return Err(bad(format!(
-                "type={other} is not known: expected registry or local"
-            )));
-        }
-    };
-    for (name, value) in &fields {
-        let is_fine = match *name {
-            "type" => true,
-            // What happens in any case.
-            "mode" => *value == "max",
-            "oci-mediatypes" | "image-manifest" | "ignore-error" => *value == "true",
-            name => name == place,
-        };
-        if !is_fine {
-            return Err(bad(format!(
-                "{name}={value} is not supported for type={kind}"
-            )));
-        }
-    }
-    let named = get(place).filter(|named| !named.is_empty());
-    let named = named.ok_or_else(|| bad(format!("type={kind} needs {place}=")))?;
-    if kind == "local" {
-        return Ok(CachePlace::Directory(absolute(Path::new(named))));
-    }
-    let reference: Reference = named
-        .parse()
-        .map_err(|error| UsageError::flag(flag, error))?;
-    if reference.digest().is_some() {
-        return Err(bad(format!("\"{named}\" has a digest: name a tag")));
-    }
-    if reference.tag().is_some_and(|tag| tag.len() > TAG_MAX) {
-        return Err(bad(format!(
-            "the tag of \"{named}\" is longer than {TAG_MAX} characters"
-        )));
-    }
-    Ok(CachePlace::Registry(reference))
-}
-
 /// The directories of caches, which must stay where they are while an in-place build uses `/`.
 pub(super) fn directories(args: &BuildArgs) -> Vec<PathBuf> {
-    let named = args.caching.cache_from.iter();
-    let from = named.map(|text| buildx_place("--cache-from", "src", text));
-    let named = args.caching.cache_to.iter();
-    let to = named.map(|text| buildx_place("--cache-to", "dest", text));
-    // What is wrong is told when the options are made.
-    let places = from.chain(to).filter_map(Result::ok);
+    let from = args.caching.cache_from.iter();
+    let from = from.map(|text| (Direction::From, text));
+    let to = args.caching.cache_to.iter();
+    let named = from.chain(to.map(|text| (Direction::To, text)));
+    // What is wrong is told when the options are made; a directory needs nothing of the environment.
+    let places = named.filter_map(|(direction, text)| {
+        match places::named(direction, text, &Env::default()) {
+            Ok((Named::Place(place), _)) => Some(place),
+            Ok((Named::Inline | Named::Absent(_), _)) | Err(_) => None,
+        }
+    });
     let kaniko = kaniko_place(args).ok().flatten();
     let warm = warm_directory(&args.caching).filter(|path| path.is_dir());
     places
         .chain(kaniko)
         .filter_map(|place| match place {
             CachePlace::Directory(path) => Some(path),
-            CachePlace::Registry(_) => None,
+            CachePlace::Registry(_) | CachePlace::Image(_) | CachePlace::Gha(_) => None,
         })
         .chain(warm)
         .collect()
@@ -415,41 +370,7 @@ pub(super) fn duration(text: &str) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{CachePlace, buildx_place, duration, size};
-
-    #[test]
-    fn caches_are_named_as_in_buildx() {
-        let place = |text: &str| buildx_place("--cache-to", "dest", text);
-        let registry = |text: &str| CachePlace::Registry(text.parse().unwrap());
-        for (text, expect) in [
-            ("x.io/a:cache", registry("x.io/a:cache")),
-            ("type=registry,ref=x.io/a", registry("x.io/a")),
-            (
-                "type=registry,ref=x.io/a:b,mode=max,image-manifest=true",
-                registry("x.io/a:b"),
-            ),
-            ("type=local,dest=/c", CachePlace::Directory("/c".into())),
-        ] {
-            assert_eq!(place(text).unwrap(), expect, "{text}");
-        }
-        for text in [
-            "",
-            "type=gha",
-            "type=s3,bucket=b",
-            "type=inline",
-            "type=other",
-            "type=registry",
-            "type=local,src=/c",
-            "type=local",
-            "type=registry,ref=x.io/a,mode=min",
-            "type=registry,ref=x.io/a,compression=zstd",
-            "type=registry,ref",
-            "ref=x.io/a@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-            &format!("ref=x.io/a:{}", "t".repeat(64)),
-        ] {
-            assert!(place(text).is_err(), "{text}");
-        }
-    }
+    use super::{duration, size};
 
     #[test]
     fn sizes_have_units() {

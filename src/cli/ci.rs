@@ -264,6 +264,21 @@ impl Platform {
             && !args.ci.push_from_forks
         {
             self.is_guarded = true;
+            let caching = &mut args.caching;
+            if (caching.cache || !caching.cache_to.is_empty()) && !caching.no_push_cache {
+                caching.no_push_cache = true;
+                self.notices.push(format!(
+                    "this is a change request from the fork {}: caches are read and not written (--push-from-forks allows it)",
+                    fork.value
+                ));
+                self.decided.push((
+                    "cache",
+                    Found::new(
+                        "read only",
+                        format!("{}: a fork's change request", fork.source),
+                    ),
+                ));
+            }
             if !is_off && !args.destination.is_empty() {
                 args.no_push = Some(true);
                 self.notices.push(format!(

@@ -53,6 +53,10 @@ pub(super) const VARIABLES: &[(&str, &str)] = &[
         "DOCKER_AUTH_CONFIG",
         "registry credentials: the content of a config.json, or its absolute path",
     ),
+    (
+        "ACTIONS_RESULTS_URL, ACTIONS_RUNTIME_TOKEN",
+        "where GitHub's cache service is, and the job's token for it: type=gha",
+    ),
     ("DOCKER_CONFIG", "the directory of config.json"),
     (
         "REGISTRY_AUTH_FILE, XDG_RUNTIME_DIR, XDG_CONFIG_HOME",

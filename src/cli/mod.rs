@@ -17,6 +17,7 @@ mod git;
 mod index;
 mod keychain;
 mod login;
+mod places;
 mod push;
 mod registries;
 mod render;

@@ -10,6 +10,7 @@ mod program;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod actions_cache;
 mod adding;
 mod caching;
 mod changes;
@@ -27,6 +28,7 @@ mod downloads;
 mod faults;
 mod filters;
 mod indexes;
+mod inline;
 mod mirrors;
 mod mistakes;
 mod mounts;
