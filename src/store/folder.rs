@@ -166,19 +166,26 @@ impl Stores {
     /// # Errors
     /// When there is no such bucket, as far as the store tells now, or no identity.
     pub async fn folder(&self, place: &Place) -> Result<Folder, Error> {
+        Ok(Folder {
+            place: place.clone(),
+            bucket: self.bucket(place).await?,
+        })
+    }
+
+    async fn bucket(&self, place: &Place) -> Result<Bucket, Error> {
         let name = place.to_string();
-        let bucket = match place {
+        match place {
             #[cfg(feature = "s3")]
             Place::S3 { bucket, .. } => {
                 let clouds = self.clouds.as_ref().ok_or(Error::NotConfigured)?;
-                Bucket::S3(super::s3::Bucket::open(clouds, bucket, &name).await?)
+                let bucket = super::s3::Bucket::open(clouds, bucket, &name).await?;
+                Ok(Bucket::S3(bucket))
             }
             #[cfg(feature = "gcs")]
             Place::Gcs { bucket, .. } => {
                 let clouds = self.clouds.as_ref().ok_or(Error::NotConfigured)?;
-                Bucket::Gcs(Box::new(
-                    super::gcs::Bucket::open(clouds, bucket, &name).await?,
-                ))
+                let bucket = super::gcs::Bucket::open(clouds, bucket, &name).await?;
+                Ok(Bucket::Gcs(Box::new(bucket)))
             }
             #[cfg(feature = "azure")]
             Place::Azure {
@@ -189,21 +196,18 @@ impl Stores {
                 ..
             } => {
                 let clouds = self.clouds.as_ref().ok_or(Error::NotConfigured)?;
-                Bucket::Azure(Box::new(super::azure::Bucket::open(
+                let bucket = super::azure::Bucket::open(
                     clouds,
                     (account, suffix),
                     container,
                     query.as_ref(),
                     &name,
-                )?))
+                )?;
+                Ok(Bucket::Azure(Box::new(bucket)))
             }
             #[cfg(not(all(feature = "s3", feature = "gcs", feature = "azure")))]
-            _ => return Err(Error::NotBuiltIn { name }),
-        };
-        Ok(Folder {
-            place: place.clone(),
-            bucket,
-        })
+            _ => Err(Error::NotBuiltIn { name }),
+        }
     }
 }
 

@@ -244,22 +244,22 @@ impl Object {
 
     /// Gets a part of it, whole.
     async fn part(&self, start: u64, length: u64) -> Result<bytes::Bytes, Error> {
-        match &self.source {
+        match self.source {
             #[cfg(feature = "s3")]
-            Source::S3(object) => {
+            Source::S3(ref object) => {
                 object
                     .part(start, length, self.head.tag.as_deref(), &self.name)
                     .await
             }
             #[cfg(feature = "gcs")]
-            Source::Gcs(object) => object.part(start, length, &self.name).await,
+            Source::Gcs(ref object) => object.part(start, length, &self.name).await,
             #[cfg(feature = "azure")]
-            Source::Azure(object) => {
+            Source::Azure(ref object) => {
                 let tag = self.head.tag.as_deref();
                 object.part(start, length, tag, &self.name).await
             }
             #[cfg(test)]
-            Source::Memory(bytes) => {
+            Source::Memory(ref bytes) => {
                 let range = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
                 Ok(bytes.slice(range(start)..range(start + length)))
             }

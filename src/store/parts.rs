@@ -134,7 +134,7 @@ mod tests {
             let sizes = Sizes::of(length);
             assert!(length.div_ceil(sizes.part) <= Sizes::MOST, "{length}");
             assert!(
-                sizes.part % (256 << 10) == 0 && sizes.at_a_time >= 1,
+                sizes.part.is_multiple_of(256 << 10) && sizes.at_a_time >= 1,
                 "{length}"
             );
         }

@@ -1,9 +1,12 @@
 //! Places in buckets against real parts, which tests/services starts one by one: what is put is there whole or not at all.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use longshore::auth::Variables;
 use longshore::auth::cloud::{CloudHttp, CloudOptions, Roles};
+use longshore::auth::identity::IdentityTokens;
+use longshore::auth::{HelperOptions, Variables};
 use longshore::http::{Body, HttpConfig, StreamBody};
 use longshore::store::{Error, Folder, Place, Put, Stored, Stores};
 
@@ -21,11 +24,11 @@ async fn folder() -> Option<Folder> {
     let clouds = CloudOptions {
         http: CloudHttp::new(&config).expect("clients"),
         variables: std::env::vars().collect::<Variables>(),
-        identity: Default::default(),
+        identity: IdentityTokens::default(),
         roles: Roles::default(),
-        plain_http: Default::default(),
+        plain_http: BTreeSet::default(),
         now: std::time::SystemTime::now,
-        helpers: Default::default(),
+        helpers: HelperOptions::default(),
     };
     let stores = Stores {
         clouds: Some(clouds),
@@ -35,8 +38,10 @@ async fn folder() -> Option<Folder> {
 }
 
 fn bytes(length: usize, seed: u8) -> Bytes {
-    let bytes = (0..length).map(|at| (at % 251) as u8 ^ (at / 251) as u8 ^ seed);
-    bytes.collect::<Vec<u8>>().into()
+    let low = (0..=250).cycle();
+    let high = (0..=250_u8).flat_map(|high| [high; 251]).cycle();
+    let bytes = low.zip(high).map(|(low, high)| low ^ high ^ seed);
+    bytes.take(length).collect::<Vec<u8>>().into()
 }
 
 async fn read(folder: &Folder, name: &str) -> Bytes {

@@ -193,14 +193,14 @@ mod tests {
     #[test]
     fn a_page_of_a_list_is_read() {
         let page = "<?xml version=\"1.0\"?><EnumerationResults><Prefix>a</Prefix><Blobs>\
-            <Blob><Name>a/b &amp;lt; &lt;c&gt;</Name><Properties><Last-Modified>Wed, 21 Oct 2015 07:28:00 GMT</Last-Modified>\
+            <Blob><Name>a/b &amp;lt; &lt;c&gt;</Name><Properties><Last-Modified>Wed, 21 Oct 2015 07:28:01 GMT</Last-Modified>\
             <Content-Length>12</Content-Length></Properties></Blob>\
             <Blob><Name Encoded=\"true\">a%EF%BF%BE+</Name><Properties/></Blob>\
             </Blobs><NextMarker>x&amp;y</NextMarker></EnumerationResults>";
         let found: Vec<_> = elements(page, "Blob").map(entry).collect();
         assert_eq!(found[0].name, "a/b &lt; <c>");
         assert_eq!(found[0].size, 12);
-        let seconds = std::time::Duration::from_secs(1_445_412_480);
+        let seconds = std::time::Duration::from_secs(1_445_412_481);
         assert_eq!(found[0].modified, Some(std::time::UNIX_EPOCH + seconds));
         assert_eq!(found[1].name, "a\u{fffe}+");
         assert_eq!(found.len(), 2);
