@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{ArgAction, Args};
 
+use crate::auth::Files;
 use crate::build::{self, BuildError, Event, Events};
 use crate::http::Http;
 use crate::oci::Reference;
@@ -134,7 +135,13 @@ fn prepare<'a>(
         .unwrap_or_default();
     let seed = u64::from(since_epoch.subsec_nanos()) ^ u64::from(std::process::id()) << 32;
     let http = registries::http_config(env, &options, seed)?;
-    let keychain = keychain::chain(&args.credentials, env, &http, &options.insecure_registries)?;
+    let keychain = keychain::chain(
+        &args.credentials,
+        env,
+        &http,
+        &options.insecure_registries,
+        &Files::default(),
+    )?;
     let client = Client::new(
         Http::new(http).map_err(BuildError::from)?,
         Arc::new(keychain),
