@@ -131,6 +131,8 @@ pub fn run(
             runtime: &services.runtime,
             token: &services.token,
             stores: &request.stores,
+            http: &http,
+            git: &request.git,
         },
     )
     .map_err(|error| {
@@ -142,6 +144,7 @@ pub fn run(
     })?;
     events.send(Event::ContextReady {
         source: request.context.to_string(),
+        commit: context.fetched().map(|fetched| fetched.commit.clone()),
     });
 
     // 2. The Dockerfile.
@@ -170,7 +173,13 @@ pub fn run(
         .iter()
         .map(|image| image.resolved.config.clone())
         .collect();
-    let plan = plan::plan(&dockerfile, &outline, &configs, &options)?;
+    let mut plan = plan::plan(&dockerfile, &outline, &configs, &options)?;
+    if let Some(fetched) = context
+        .fetched()
+        .filter(|_| request.outputs.labels_revision)
+    {
+        publish::label_revision(&mut plan, &configs, &request.labels, &fetched.commit);
+    }
     for warning in &plan.warnings {
         let PlanWarning::UnusedBuildArgs(names) = warning;
         events.send(Event::Warning {
@@ -363,7 +372,7 @@ impl Parts<'_> {
         };
         let mut result = engine.stages()?;
         engine.secure(&result)?;
-        result.layers = engine.with_fetched(result.layers);
+        result.layers = engine.with_warm(engine.with_fetched(result.layers))?;
         Ok(result)
     }
 }

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::auth::{Files, Keychain};
+use crate::cache::WarmBases;
 use crate::context::Source;
+use crate::context::git::GitAccess;
 use crate::http::HttpConfig;
 use crate::oci::{Compression, Platform, Reference};
 use crate::output::Format;
@@ -45,6 +47,8 @@ pub struct Request {
     pub http: HttpConfig,
     /// How object stores are reached.
     pub stores: Stores,
+    /// Who we are to git servers.
+    pub git: GitAccess,
     /// Who we are to registries.
     pub keychain: Arc<dyn Keychain>,
     /// Tells the keychain whether files and programs of this machine are at their paths.
@@ -75,6 +79,8 @@ pub struct Request {
     pub created: i64,
     /// What is remembered between builds.
     pub cache: CacheOptions,
+    /// Base images that are on this machine already.
+    pub warm: Option<WarmBases>,
     /// How many threads compress and scan.
     pub threads: usize,
 }
@@ -90,6 +96,8 @@ pub struct Outputs {
     pub ignores_immutable_tags: bool,
     /// The family of media types.
     pub format: Format,
+    /// Whether the commit of a git context is a label of the image.
+    pub labels_revision: bool,
     /// Annotations of the manifest.
     pub annotations: BTreeMap<String, String>,
     /// A tar for `docker load`.

@@ -117,6 +117,7 @@ fn other_schemes_are_refused_with_a_way_out() {
         return;
     }
     for (context, word) in [
+        ("git://github.com", "no repository"),
         ("hdfs://x/y", "hdfs://"),
         ("ftp://x/y", "ftp://"),
         ("dir://", "dir://"),
