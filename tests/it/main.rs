@@ -24,6 +24,7 @@ mod credentials;
 mod debugging;
 mod diagnostics;
 mod downloads;
+mod faults;
 mod filters;
 mod indexes;
 mod mirrors;
@@ -40,3 +41,4 @@ mod signals;
 mod stages;
 #[cfg(feature = "s3")]
 mod stores;
+mod warming;
