@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use longshore::auth::cloud::{CloudHttp, CloudOptions, Roles};
 use longshore::auth::identity::IdentityTokens;
-use longshore::auth::{HelperOptions, Variables};
+use longshore::auth::{Files, HelperOptions, Variables};
 use longshore::http::{Body, HttpConfig, StreamBody};
 use longshore::store::{Error, Folder, Place, Put, Stored, Stores};
 
@@ -22,7 +22,7 @@ async fn folder() -> Option<Folder> {
     };
     let config = HttpConfig::default();
     let clouds = CloudOptions {
-        http: CloudHttp::new(&config).expect("clients"),
+        http: CloudHttp::new(&config, Files::default()).expect("clients"),
         variables: std::env::vars().collect::<Variables>(),
         identity: IdentityTokens::default(),
         roles: Roles::default(),
