@@ -50,11 +50,11 @@ use crate::oci::{Descriptor, Digest, ImageConfig, Platform};
 use crate::plan::{self, Options, Outline, Plan, PlanWarning};
 use crate::registry::Client;
 use crate::rootfs::{Protected, RelPath};
-use crate::sandbox::{Cancel, Executor};
+use crate::sandbox::{Cancel, Executor, Isolation};
 
 pub use error::{BuildError, CopyError, CopyFailure, DownloadError, UserError};
 pub use event::{Direction, Event, Events, StepResult, Stream};
-pub use fetch::check_push;
+pub use fetch::{check_push, tell_notes};
 pub use lint::{Known, check};
 pub use mount::MountFailure;
 pub use publish::on_event as on_output_event;
@@ -227,6 +227,10 @@ pub fn run(
         client: &client,
         uploads: &uploads,
     };
+    let moves = executor.isolation() == Isolation::Inplace;
+    if moves {
+        request.files.leave();
+    }
     let built = parts.build(hits, services);
     let settled = block_on(services, uploads.settle());
     let StageResult { config, layers, .. } = built?;
@@ -234,11 +238,14 @@ pub fn run(
 
     // 7. The outputs, after everything that was set aside for the stages is back in its place. A tag is the last write.
     executor.restore()?;
+    request.files.come_back();
     let image = publish::assemble(config, layers, request)?;
     let published = block_on(
         services,
         publish::publish(&image, &images, request, &client, &on_event),
-    )??;
+    );
+    fetch::tell_notes(&client, events);
+    let published = published??;
 
     // 8. What came of it, in files; then the build's own directories go.
     publish::write_reports(&published, request, &*services.events)?;
@@ -394,7 +401,7 @@ fn look_ahead(
     request: &Request,
     plan: &Plan,
     keys: &Keys,
-    caches: &[Arc<dyn Cache>],
+    caches: &[Cache],
     services: &Services,
 ) -> Result<Hits, BuildError> {
     let look = Look {
@@ -452,10 +459,12 @@ fn prepare(
     }
     // Where nothing is to be done, the push itself comes as early.
     if request.outputs.pushes && request.checks_push && !is_all_done {
-        block_on(
+        let checked = block_on(
             services,
             fetch::check_push(parts.client, &request.outputs.destinations),
-        )??;
+        )?;
+        fetch::tell_notes(parts.client, &*services.events);
+        checked?;
     }
     Ok(())
 }
