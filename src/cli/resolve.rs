@@ -16,6 +16,7 @@ use crate::output::Format;
 
 use super::UsageError;
 use super::cache;
+use super::contexts;
 use super::env::Env;
 use super::flags::{BuildArgs, CompressionFlag, FormatFlag, SnapshotModeFlag, parse_bool};
 use super::{registries, run_flags};
@@ -69,6 +70,7 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
     Ok(Request {
         context: context(args, around)?,
         context_sub_path: args.context_sub_path.clone(),
+        contexts: contexts::contexts(&args.build_context, &context(args, around)?)?,
         dockerfile: args.dockerfile.clone(),
         build_args: pairs_of(
             &[&args.build_arg[..], &args.listed_build_arg[..]].concat(),
@@ -150,6 +152,7 @@ pub(super) fn keep(args: &BuildArgs, is_executor: bool) -> Vec<PathBuf> {
         Ok(Source::Directory(path)) => keep.push(absolute(&path)),
         Ok(Source::Archive(_) | Source::Stdin | Source::Object(_)) | Err(_) => {}
     }
+    keep.extend(contexts::directories(&args.build_context));
     // The root itself cannot be kept; what a mistake is, is told when the context is opened.
     keep.retain(|path| path != Path::new("/"));
     keep

@@ -29,6 +29,7 @@ mod indexes;
 mod mirrors;
 mod mistakes;
 mod mounts;
+mod named;
 mod naming;
 mod outputs;
 mod pushing;
