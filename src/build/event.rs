@@ -58,6 +58,8 @@ pub enum Event {
     ContextReady {
         /// Where it came from.
         source: String,
+        /// The commit that was fetched, of a git repository.
+        commit: Option<String>,
     },
     /// The Dockerfile was read.
     DockerfileRead {

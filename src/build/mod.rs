@@ -136,6 +136,8 @@ pub fn run(
             runtime: &services.runtime,
             token: &services.token,
             stores: &request.stores,
+            http: &http,
+            git: &request.git,
         },
     )
     .map_err(|error| {
@@ -147,6 +149,7 @@ pub fn run(
     })?;
     events.send(Event::ContextReady {
         source: request.context.to_string(),
+        commit: context.fetched().map(|fetched| fetched.commit.clone()),
     });
 
     // 2. The Dockerfile.
@@ -176,7 +179,13 @@ pub fn run(
         .iter()
         .map(|image| image.resolved.config.clone())
         .collect();
-    let plan = plan::plan(&dockerfile, &outline, &configs, &options)?;
+    let mut plan = plan::plan(&dockerfile, &outline, &configs, &options)?;
+    if let Some(fetched) = context
+        .fetched()
+        .filter(|_| request.outputs.labels_revision)
+    {
+        publish::label_revision(&mut plan, &configs, &request.labels, &fetched.commit);
+    }
     for warning in &plan.warnings {
         let message = match warning {
             PlanWarning::UnusedBuildArgs(names) => format!(

@@ -12,6 +12,30 @@ use super::event::{Direction, Event, Events};
 use super::fetch;
 use super::{BuildError, Request};
 
+/// The label that names the commit (image-spec annotations.md "Pre-Defined Annotation Keys").
+const REVISION: &str = "org.opencontainers.image.revision";
+
+/// Labels the image with the commit of its context, unless a label of the command line or of the Dockerfile says otherwise.
+///
+/// # Deviation
+/// BuildKit has the commit in its provenance only. What a base image says of its own commit is not true of ours.
+pub(super) fn label_revision(
+    plan: &mut Plan,
+    bases: &[ImageConfig],
+    given: &[(String, String)],
+    commit: &str,
+) {
+    let labels = &mut plan.stages[plan.target].config.config.labels;
+    let is_inherited = labels.get(REVISION).is_none_or(|value| {
+        bases
+            .iter()
+            .any(|base| base.config.labels.get(REVISION) == Some(value))
+    });
+    if is_inherited && !given.iter().any(|(name, _)| name == REVISION) {
+        labels.insert(REVISION.to_owned(), commit.to_owned());
+    }
+}
+
 /// Makes the image out of its configuration and layers.
 pub(super) fn assemble(
     config: ImageConfig,

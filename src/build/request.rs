@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::auth::Keychain;
 use crate::context::Source;
+use crate::context::git::GitAccess;
 use crate::http::HttpConfig;
 use crate::oci::{Compression, Digest, Platform, Reference};
 use crate::output::Format;
@@ -47,6 +48,8 @@ pub struct Request {
     pub http: HttpConfig,
     /// How object stores are reached.
     pub stores: Stores,
+    /// Who we are to git servers.
+    pub git: GitAccess,
     /// Who we are to registries.
     pub keychain: Arc<dyn Keychain>,
     /// How often the download of a base image is tried again as a whole.
@@ -121,6 +124,8 @@ pub struct Outputs {
     pub ignores_immutable_tags: bool,
     /// The family of media types.
     pub format: Format,
+    /// Whether the commit of a git context is a label of the image.
+    pub labels_revision: bool,
     /// Annotations of the manifest.
     pub annotations: BTreeMap<String, String>,
     /// A tar for `docker load`.

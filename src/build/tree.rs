@@ -49,7 +49,13 @@ pub(super) fn open_layers(
     let mut workspace = engine.executor.workspace(name)?;
     let mut owners = Ownership::default();
     let mut chain: Option<Digest> = None;
+    let base = stack
+        .image
+        .map_or(0, |image| engine.images[image].layers.len());
     for (number, layer) in stack.layers.iter().enumerate() {
+        if number == base {
+            workspace.end_base()?;
+        }
         engine.check_cancelled()?;
         let started = Instant::now();
         let chain_id = match &chain {
@@ -85,6 +91,9 @@ pub(super) fn open_layers(
             took: started.elapsed(),
         });
         chain = Some(chain_id);
+    }
+    if stack.layers.len() <= base {
+        workspace.end_base()?;
     }
     Ok((workspace, Arc::new(owners)))
 }

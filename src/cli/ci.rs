@@ -225,7 +225,15 @@ impl Platform {
                 .or(self.facts.commit_seconds())
                 .or(Some(self.around.now)),
         };
+        // A commit that is fetched is not necessarily that of the job.
+        let is_fetched = matches!(
+            super::resolve::source(&super::resolve::context_text(args, false)),
+            Ok(crate::context::Source::Git(_))
+        );
         for (name, value) in metadata::labels(&facts) {
+            if is_fetched && name == metadata::REVISION {
+                continue;
+            }
             let prefix = format!("{name}=");
             if !args.label.iter().any(|label| label.starts_with(&prefix)) {
                 self.decided.push((

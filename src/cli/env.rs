@@ -106,7 +106,26 @@ pub(super) const VARIABLES: &[(&str, &str)] = &[
         "CI_REGISTRY, CI_REGISTRY_USER, CI_REGISTRY_PASSWORD, CI_DEPLOY_USER, CI_DEPLOY_PASSWORD, CI_JOB_TOKEN, CI_DEPENDENCY_PROXY_SERVER, CI_DEPENDENCY_PROXY_USER, CI_DEPENDENCY_PROXY_PASSWORD",
         "the credentials of GitLab's registry and dependency proxy",
     ),
-    ("GITHUB_TOKEN, GITHUB_ACTOR", "the credential of ghcr.io"),
+    (
+        "GITHUB_TOKEN, GITHUB_ACTOR",
+        "the credential of ghcr.io; the token also for repositories on GITHUB_SERVER_URL",
+    ),
+    (
+        "GIT_TOKEN, GIT_USERNAME, GIT_PASSWORD",
+        "the credential of the git context, for its host alone; the token wins",
+    ),
+    (
+        "GIT_PULL_METHOD",
+        "how the server of a git:// context is spoken to: https, or http",
+    ),
+    (
+        "GIT_LFS_SKIP_SMUDGE",
+        "take the pointers of Git LFS as the files: true or false",
+    ),
+    (
+        "GITHUB_SERVER_URL, CI_SERVER_URL",
+        "the servers that GITHUB_TOKEN and CI_JOB_TOKEN are for",
+    ),
     (
         "HARBOR_HOST, HARBOR_USERNAME, HARBOR_PASSWORD",
         "the credential of a Harbor registry",

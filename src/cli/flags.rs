@@ -112,7 +112,7 @@ pub(super) struct CiArgs {
     /// What holds for all tags: latest=auto|true|false, prefix=, suffix=
     #[arg(long, value_name = "FLAVOR", help_heading = "CI")]
     pub flavor: Vec<String>,
-    /// Label the image with commit, source and version [default: where --push, --images or --tags make its name]
+    /// Label the image with commit, source and version [default: where --push, --images or --tags make its name; with its commit, where the context is one of git]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL", help_heading = "CI")]
     pub ci_labels: Option<bool>,
     /// Write what was made: github, dotenv, properties, json or tekton; may be repeated
@@ -225,7 +225,7 @@ pub(super) struct BuildArgs {
         help_heading = "Input"
     )]
     pub dockerfile: PathBuf,
-    /// The build context: a directory, `dir://DIR`, `tar://FILE`, `tar://stdin`, or an archive in a bucket: `s3://BUCKET/KEY`, `gs://BUCKET/OBJECT`, `https://ACCOUNT.blob.core.windows.net/CONTAINER/BLOB` [default: .; as executor: /workspace]
+    /// The build context: a directory, `dir://DIR`, `tar://FILE`, `tar://stdin`, or an archive in a bucket: `s3://BUCKET/KEY`, `gs://BUCKET/OBJECT`, `https://ACCOUNT.blob.core.windows.net/CONTAINER/BLOB`; or a git repository: `git://HOST/PATH[#REFERENCE[#COMMIT]]`, `https://HOST/PATH.git[#REFERENCE[:DIR]]` [default: .; as executor: /workspace]
     #[arg(short = 'c', long, value_name = "URL", help_heading = "Input")]
     pub context: Option<String>,
     /// A bucket whose `context.tar.gz` is the context; of Google's, unless it has a scheme
@@ -241,6 +241,9 @@ pub(super) struct BuildArgs {
     /// The directory of the context to use as its root
     #[arg(long, value_name = "PATH", help_heading = "Input")]
     pub context_sub_path: Option<PathBuf>,
+    /// How a git context is fetched: `branch=NAME`, `recurse-submodules=BOOL`, `depth=COMMITS` (0 for all), `insecure-skip-tls=BOOL`, `keep-git-dir=BOOL`, `single-branch=BOOL` (nothing else is ever fetched); may be repeated
+    #[arg(long, value_name = "KEY=VALUE", help_heading = "Input")]
+    pub git: Vec<String>,
     /// A build argument; NAME alone takes its value from the environment
     #[arg(long, value_name = "NAME[=VALUE]", help_heading = "Input")]
     pub build_arg: Vec<String>,
@@ -707,10 +710,6 @@ pub(super) const UNSUPPORTED: &[(&str, &str)] = &[
     (
         "reproducible",
         "it is not supported yet: remove --reproducible",
-    ),
-    (
-        "git",
-        "git contexts are not supported yet: check out the repository and pass the directory",
     ),
     (
         "use-new-run",

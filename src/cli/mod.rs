@@ -14,6 +14,7 @@ mod diagnostic;
 mod doctor;
 mod env;
 mod flags;
+mod git;
 mod index;
 mod keychain;
 mod login;

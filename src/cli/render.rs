@@ -308,9 +308,15 @@ impl Events for Renderer {
             Event::Isolation(text) => {
                 self.line(state, Level::Info, &format!("isolation: {text}"), json!({"isolation": text}));
             }
-            Event::ContextReady { source } => {
+            Event::ContextReady { source, commit: None } => {
                 self.line(state, Level::Info, &format!("context: {source}"), json!({"context": source}));
             }
+            Event::ContextReady { source, commit: Some(commit) } => self.line(
+                state,
+                Level::Info,
+                &format!("context: {source}, commit {commit}"),
+                json!({"context": source, "commit": commit}),
+            ),
             Event::DockerfileRead { name, text } => state.source = Some(SourceText { name, text }),
             Event::ImageResolved { reference, mirror, digest, platform, layers } => self.line(
                 state,

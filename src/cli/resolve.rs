@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::build::{LayerOptions, Outputs, Request, SnapshotOptions};
-use crate::context::Source;
+use crate::context::{Source, SourceError};
 use crate::oci::{Compression, Platform, Reference};
 use crate::output::Format;
 
@@ -67,15 +67,19 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         by_time_only: args.snapshot_mode == Some(SnapshotModeFlag::Time),
         ignored: args.ignore_path.clone(),
     };
+    let build_args = pairs_of(
+        &[&args.build_arg[..], &args.listed_build_arg[..]].concat(),
+        env,
+    )?;
+    let mut context = context(args, around)?;
+    super::git::settle(&mut context, &args.git, &build_args, env)?;
     Ok(Request {
-        context: context(args, around)?,
+        git: super::git::access(&context, env)?,
+        context,
         context_sub_path: args.context_sub_path.clone(),
         contexts: contexts::contexts(&args.build_context, &context(args, around)?)?,
         dockerfile: args.dockerfile.clone(),
-        build_args: pairs_of(
-            &[&args.build_arg[..], &args.listed_build_arg[..]].concat(),
-            env,
-        )?,
+        build_args,
         // CI systems pass an empty text for what nobody set.
         target: args.target.clone().filter(|target| !target.is_empty()),
         platform: match &args.custom_platform {
@@ -148,9 +152,9 @@ pub(super) fn absolute(path: &Path) -> PathBuf {
 /// What must stay where it is while an in-place build uses `/`: the directory that files are copied from, and caches.
 pub(super) fn keep(args: &BuildArgs, is_executor: bool) -> Vec<PathBuf> {
     let mut keep = cache::directories(args);
-    match Source::parse(&context_text(args, is_executor)) {
+    match source(&context_text(args, is_executor)) {
         Ok(Source::Directory(path)) => keep.push(absolute(&path)),
-        Ok(Source::Archive(_) | Source::Stdin | Source::Object(_)) | Err(_) => {}
+        Ok(Source::Archive(_) | Source::Stdin | Source::Object(_) | Source::Git(_)) | Err(_) => {}
     }
     keep.extend(contexts::directories(&args.build_context));
     // The root itself cannot be kept; what a mistake is, is told when the context is opened.
@@ -158,7 +162,7 @@ pub(super) fn keep(args: &BuildArgs, is_executor: bool) -> Vec<PathBuf> {
     keep
 }
 
-fn context_text(args: &BuildArgs, is_executor: bool) -> Cow<'_, str> {
+pub(super) fn context_text(args: &BuildArgs, is_executor: bool) -> Cow<'_, str> {
     match (&args.context, &args.context_directory, &args.bucket) {
         (Some(text), _, _) | (None, Some(text), _) => text.into(),
         (None, None, Some(bucket)) if bucket.contains("://") => bucket.into(),
@@ -169,13 +173,21 @@ fn context_text(args: &BuildArgs, is_executor: bool) -> Cow<'_, str> {
 }
 
 fn context(args: &BuildArgs, around: &Surroundings) -> Result<Source, UsageError> {
-    let text = context_text(args, around.is_executor);
-    let source = Source::parse(&text).map_err(|error| UsageError::flag("--context", error))?;
+    let source = source(&context_text(args, around.is_executor))
+        .map_err(|error| UsageError::flag("--context", error))?;
     Ok(match source {
         Source::Directory(path) => Source::Directory(absolute(&path)),
         Source::Archive(path) => Source::Archive(absolute(&path)),
-        Source::Stdin | Source::Object(_) => source,
+        Source::Stdin | Source::Object(_) | Source::Git(_) => source,
     })
+}
+
+/// What a text names; a directory that is there is one, even if its name could be that of a repository.
+pub(super) fn source(text: &str) -> Result<Source, SourceError> {
+    if !text.contains("://") && Path::new(text).is_dir() {
+        return Ok(Source::Directory(text.into()));
+    }
+    Source::parse(text)
 }
 
 /// Build arguments; a name alone takes its value from the environment.
@@ -273,6 +285,7 @@ fn outputs(args: &BuildArgs, env: &Env) -> Result<Outputs, UsageError> {
     let mut outputs = Outputs {
         pushes: !no_push && !destinations.is_empty(),
         ignores_immutable_tags: args.push_ignore_immutable_tag_errors,
+        labels_revision: args.ci.ci_labels.unwrap_or(true),
         format,
         annotations: annotations(&args.annotation)?,
         destinations,

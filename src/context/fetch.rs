@@ -2,15 +2,18 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::http::Http;
 use crate::layer::{self, ArchiveOptions, Limits, Owners};
-use crate::rootfs::{self, Protected, RelPath, Rootfs};
+use crate::rootfs::{self, Leaf, Protected, RelPath, Rootfs};
 use crate::store::{self, Stores};
 
 use super::Source;
+use super::git::{self, Fetched, GitAccess, GitError, GitServices};
 use super::ignore::{Ignore, IgnoreError};
 
 /// The largest Dockerfile, in bytes.
@@ -26,6 +29,9 @@ pub struct Context {
     directory: PathBuf,
     rootfs: Rootfs,
     ignore: Option<Ignore>,
+    /// Whether the files came from elsewhere: then nothing outside of them is read in their name.
+    is_confined: bool,
+    fetched: Option<Fetched>,
 }
 
 /// What a context that is elsewhere is fetched with.
@@ -37,6 +43,10 @@ pub struct Network<'a> {
     pub token: &'a CancellationToken,
     /// The object stores.
     pub stores: &'a Stores,
+    /// The client for everything else.
+    pub http: &'a Http,
+    /// Who we are to git servers.
+    pub git: &'a GitAccess,
 }
 
 /// A Dockerfile's place and text.
@@ -80,6 +90,9 @@ pub enum ContextError {
     /// The object cannot be read.
     #[error("the context cannot be fetched: {0}")]
     Store(#[from] store::Error),
+    /// The repository cannot be fetched.
+    #[error("the context cannot be fetched: {0}")]
+    Git(#[source] Box<GitError>),
     /// Standard input is a terminal.
     #[error(
         "the context tar://stdin is to be read from standard input, which is a terminal: pipe an archive into it (with docker run, add -i)"
@@ -136,8 +149,9 @@ impl Context {
         scratch: &Path,
         network: Network<'_>,
     ) -> Result<Self, ContextError> {
+        let mut fetched = None;
         let directory = match source {
-            Source::Directory(path) => path.clone(),
+            Source::Directory(path) => return Self::open(path.clone(), sub_path),
             Source::Archive(path) => {
                 let name = source.to_string();
                 let file = File::open(path).map_err(|source| ContextError::Open {
@@ -163,8 +177,24 @@ impl Context {
                     .map_err(|source| ContextError::Open { name, source })?;
                 directory
             }
+            Source::Git(repository) => {
+                let directory = new_directory(scratch)?;
+                let services = GitServices {
+                    http: network.http,
+                    runtime: network.runtime,
+                    cancel: network.token,
+                    access: network.git,
+                };
+                let done = git::fetch(repository, &directory, scratch, &services)
+                    .map_err(|error| ContextError::Git(Box::new(error)))?;
+                fetched = Some(done);
+                directory
+            }
         };
-        Self::open(directory, sub_path)
+        let mut context = Self::open(directory, sub_path)?;
+        context.is_confined = true;
+        context.fetched = fetched;
+        Ok(context)
     }
 
     /// Opens a directory of this machine.
@@ -186,20 +216,28 @@ impl Context {
         let mut rootfs = Rootfs::open(&directory)?;
         let mut directory = directory;
         if let Some(path) = sub_path {
-            let bytes = std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str());
+            let bytes = path.as_os_str().as_bytes();
             let failed = |source| ContextError::SubPath {
                 path: path.to_owned(),
                 source,
             };
             let relative = RelPath::parse(bytes).map_err(|error| failed(error.into()))?;
-            rootfs = rootfs.subtree(&relative).map_err(failed)?;
-            directory = directory.join(path.strip_prefix("/").unwrap_or(path));
+            let resolved = rootfs.resolve(&relative, Leaf::Follow).map_err(failed)?;
+            rootfs = rootfs.subtree(&resolved).map_err(failed)?;
+            directory = directory.join(std::ffi::OsStr::from_bytes(resolved.as_bytes()));
         }
         Ok(Self {
             directory,
             rootfs,
             ignore: None,
+            is_confined: false,
+            fetched: None,
         })
+    }
+
+    /// The commit that was fetched, if it is a context of git.
+    pub fn fetched(&self) -> Option<&Fetched> {
+        self.fetched.as_ref()
     }
 
     /// Where the files are.
@@ -234,7 +272,7 @@ impl Context {
             candidates.insert(0, path.to_owned());
         }
         for candidate in candidates {
-            let Some(bytes) = read(&candidate, DOCKERFILE_MAX)? else {
+            let Some(bytes) = self.read(&candidate, DOCKERFILE_MAX)? else {
                 continue;
             };
             self.read_ignore(&candidate)?;
@@ -267,7 +305,7 @@ impl Context {
         let mut own = dockerfile.as_os_str().to_owned();
         own.push(IGNORE_FILE);
         for path in [PathBuf::from(own), self.directory.join(IGNORE_FILE)] {
-            if let Some(bytes) = read(&path, IGNORE_MAX)? {
+            if let Some(bytes) = self.read(&path, IGNORE_MAX)? {
                 let name = path
                     .strip_prefix(&self.directory)
                     .unwrap_or(&path)
@@ -279,39 +317,74 @@ impl Context {
         }
         Ok(())
     }
+
+    /// Reads a regular file; `None` if there is nothing of that name. Links in files that came from elsewhere are resolved among
+    /// them: they cannot show a file of this machine.
+    fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>, ContextError> {
+        let failed = |source| ContextError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let inside = path.strip_prefix(&self.directory).ok();
+        let opened = match inside.filter(|_| self.is_confined) {
+            Some(inside) => RelPath::parse(inside.as_os_str().as_bytes())
+                .map_err(rootfs::Error::from)
+                .and_then(|inside| match self.rootfs.stat(&inside)? {
+                    Some(metadata) if !metadata.is_file() => Ok(Opened::NoFile),
+                    Some(_) => Ok(Opened::File(self.rootfs.open_file(&inside, Leaf::Follow)?)),
+                    None => Ok(Opened::Nothing),
+                })?,
+            // What is not a file is refused before it is opened: nobody waits for a pipe.
+            None => match std::fs::metadata(path) {
+                Ok(metadata) if metadata.is_file() => {
+                    Opened::File(File::open(path).map_err(failed)?)
+                }
+                Ok(_) => Opened::NoFile,
+                Err(error) if is_absence(&error) => Opened::Nothing,
+                Err(error) => return Err(failed(error)),
+            },
+        };
+        let file = match opened {
+            Opened::File(file) => file,
+            Opened::NoFile => return Err(failed(io::Error::other("it is not a regular file"))),
+            Opened::Nothing => return Ok(None),
+        };
+        let mut bytes = Vec::new();
+        file.take(limit + 1)
+            .read_to_end(&mut bytes)
+            .map_err(failed)?;
+        if bytes.len() as u64 > limit {
+            return Err(ContextError::TooLarge {
+                path: path.to_owned(),
+                limit,
+            });
+        }
+        Ok(Some(bytes))
+    }
 }
 
-/// Reads a regular file; `None` if there is nothing of that name.
-fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, ContextError> {
-    let failed = |source| ContextError::Read {
-        path: path.to_owned(),
+/// What stands at a path.
+enum Opened {
+    File(File),
+    NoFile,
+    Nothing,
+}
+
+fn is_absence(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+/// Makes the directory for files from elsewhere.
+fn new_directory(scratch: &Path) -> Result<PathBuf, ContextError> {
+    let directory = scratch.join("context");
+    std::fs::create_dir_all(&directory).map_err(|source| ContextError::Directory {
+        path: directory.clone(),
         source,
-    };
-    // What is not a file is refused before it is opened: nobody waits for a pipe.
-    match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() => {}
-        Ok(_) => return Err(failed(io::Error::other("it is not a regular file"))),
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            return Ok(None);
-        }
-        Err(error) => return Err(failed(error)),
-    }
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
-        .map_err(failed)?;
-    if bytes.len() as u64 > limit {
-        return Err(ContextError::TooLarge {
-            path: path.to_owned(),
-            limit,
-        });
-    }
-    Ok(Some(bytes))
+    })?;
+    Ok(directory)
 }
 
 /// Extracts an archive below `scratch` and returns the directory.
@@ -320,11 +393,7 @@ fn extract(
     name: String,
     scratch: &Path,
 ) -> Result<PathBuf, ContextError> {
-    let directory = scratch.join("context");
-    std::fs::create_dir_all(&directory).map_err(|source| ContextError::Directory {
-        path: directory.clone(),
-        source,
-    })?;
+    let directory = new_directory(scratch)?;
     let rootfs = Rootfs::open(&directory)?;
     let options = ArchiveOptions {
         protected: &Protected::none(),

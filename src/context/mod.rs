@@ -5,6 +5,7 @@
 //! and reads nothing outside of the context but the Dockerfile that it is told.
 
 mod fetch;
+pub mod git;
 pub mod glob;
 pub mod ignore;
 mod source;

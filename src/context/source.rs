@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use crate::store::{Location, LocationError};
 
+use super::git::{GitSource, GitSourceError};
+
 /// Where a build's files come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -16,6 +18,8 @@ pub enum Source {
     Stdin,
     /// A tar archive in an object store, plain or compressed.
     Object(Location),
+    /// A commit of a git repository.
+    Git(Box<GitSource>),
 }
 
 /// Why a text names no context.
@@ -40,8 +44,11 @@ pub enum SourceError {
         /// What is wrong with it.
         source: LocationError,
     },
+    /// The repository is not named.
+    #[error("git context: {0}")]
+    Git(#[from] GitSourceError),
     /// The scheme is not known.
-    #[error("context scheme \"{}://\" is not known: expected a directory, dir://DIR, tar://FILE, tar://stdin, s3://BUCKET/KEY, gs://BUCKET/OBJECT or the https:// URL of a blob in Azure", scheme.escape_debug())]
+    #[error("context scheme \"{}://\" is not known: expected a directory, dir://DIR, tar://FILE, tar://stdin, s3://BUCKET/KEY, gs://BUCKET/OBJECT, the https:// URL of a blob in Azure, git://HOST/PATH#REFERENCE or https://HOST/PATH.git#REFERENCE:DIR", scheme.escape_debug())]
     Unknown {
         /// The scheme.
         scheme: String,
@@ -49,11 +56,15 @@ pub enum SourceError {
 }
 
 impl Source {
-    /// Parses the value of `--context`: a bare path, `dir://PATH`, `tar://PATH`, `tar://stdin`, or an object of a store.
+    /// Parses the value of `--context`: a bare path, `dir://PATH`, `tar://PATH`, `tar://stdin`, an object of a store, or a git
+    /// repository as kaniko (`git://`) or BuildKit write it.
     ///
     /// # Errors
     /// [`SourceError`] names the scheme and what is accepted.
     pub fn parse(text: &str) -> Result<Self, SourceError> {
+        if let Some(repository) = GitSource::parse_url(text) {
+            return Ok(Self::Git(Box::new(repository?)));
+        }
         let Some((scheme, rest)) = text.split_once("://") else {
             return match text {
                 "" => Err(SourceError::Empty(text.to_owned())),
@@ -74,7 +85,8 @@ impl Source {
             "dir" => Ok(Self::Directory(rest.into())),
             "tar" if rest == "stdin" => Ok(Self::Stdin),
             "tar" => Ok(Self::Archive(rest.into())),
-            "git" | "https" | "http" | "ssh" => Err(SourceError::Unsupported {
+            "git" => Ok(Self::Git(Box::new(GitSource::parse_kaniko(rest)?))),
+            "https" | "http" => Err(SourceError::Unsupported {
                 scheme: scheme.to_owned(),
             }),
             scheme => Err(SourceError::Unknown {
@@ -91,6 +103,7 @@ impl fmt::Display for Source {
             Self::Archive(path) => write!(f, "tar://{}", path.display()),
             Self::Stdin => f.write_str("tar://stdin"),
             Self::Object(location) => location.fmt(f),
+            Self::Git(repository) => repository.fmt(f),
         }
     }
 }
@@ -114,10 +127,14 @@ mod tests {
             parse("s3:///key"),
             Err(SourceError::Location { .. })
         ));
-        assert!(matches!(
-            parse("git://host/repository"),
-            Err(SourceError::Unsupported { .. })
-        ));
+        for text in [
+            "git://host/repository#refs/heads/main",
+            "https://host/repository.git#main:dir",
+            "git@host:repository",
+        ] {
+            assert!(matches!(parse(text), Ok(Source::Git(_))), "{text}");
+        }
+        assert!(matches!(parse("git://host"), Err(SourceError::Git(_))));
         assert!(matches!(parse("ftp://x"), Err(SourceError::Unknown { .. })));
         assert!(matches!(parse("dir://"), Err(SourceError::Empty(_))));
         assert!(matches!(parse(""), Err(SourceError::Empty(_))));

@@ -55,6 +55,18 @@ pub enum SandboxError {
         /// What the user can do.
         way_out: &'static str,
     },
+    /// A mount hides what this build has put below it.
+    #[error(
+        "{path}, which this build made, is hidden from commands: {mount} is a mount of this container, or kept in its place for the build; \
+         copy it elsewhere in the Dockerfile, give the job's container no {mount}, or build with --isolation=namespace",
+        path = path.display(), mount = mount.display()
+    )]
+    Hidden {
+        /// The path in the image.
+        path: PathBuf,
+        /// What hides it.
+        mount: PathBuf,
+    },
     /// What was set aside by an earlier build cannot be put back.
     #[error("the journal {path} cannot be used: {reason}", path = path.display())]
     Journal {

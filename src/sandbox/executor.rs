@@ -73,6 +73,11 @@ pub trait Workspace: Send + fmt::Debug {
     /// Throws away the half-applied layer from `open_layer`.
     fn abandon_layer(&mut self) -> Result<(), SandboxError>;
 
+    /// Declares that what the tree holds now is the base, and what comes on it is made by this build: where mounts can hide a part of it.
+    fn end_base(&mut self) -> Result<(), SandboxError> {
+        Ok(())
+    }
+
     /// Opens a place for the next step's changes.
     fn begin_step(&mut self, kind: StepKind) -> Result<(), SandboxError>;
 
@@ -83,7 +88,8 @@ pub trait Workspace: Send + fmt::Debug {
     /// Freezes the step's changes under the next step.
     fn seal_step(&mut self) -> Result<(), SandboxError>;
 
-    /// Runs a command in the tree. When this returns, none of its processes is left.
+    /// Runs a command in the tree. When this returns, none of its processes is left. Refused with [`SandboxError::Hidden`] where
+    /// the command would see something else in the place of what this build has made.
     fn run(
         &mut self,
         spec: &RunSpec,

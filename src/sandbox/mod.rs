@@ -23,6 +23,7 @@ mod mountinfo;
 mod mounting;
 mod mounts;
 mod namespace;
+mod order;
 mod overlay;
 mod plain;
 mod probe;

@@ -6,6 +6,7 @@ use super::executor::{
     Workspace,
 };
 use super::namespace::{FOREIGN_STAGE, Shared};
+use super::order::{Opened, Order};
 use super::stubs::times;
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, Uid, XattrFlags, chownat, lgetxattr, lgetxattr_query,
@@ -25,14 +26,7 @@ pub(super) struct PlainWorkspace {
     shared: Arc<Shared>,
     name: String,
     root: PathBuf,
-    open: Opened,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Opened {
-    Nothing,
-    Layer,
-    Step,
+    order: Order,
 }
 
 /// A finished plain tree.
@@ -49,7 +43,7 @@ impl PlainWorkspace {
             shared: Arc::clone(shared),
             name: name.to_owned(),
             root,
-            open: Opened::Nothing,
+            order: Order::new(),
         })
     }
 
@@ -75,16 +69,8 @@ impl PlainWorkspace {
             shared: Arc::clone(shared),
             name: name.to_owned(),
             root,
-            open: Opened::Nothing,
+            order: Order::new(),
         })
-    }
-
-    fn step(&mut self, from: Opened, to: Opened, wanted: &'static str) -> Result<(), SandboxError> {
-        if self.open != from {
-            return Err(SandboxError::OutOfOrder { wanted });
-        }
-        self.open = to;
-        Ok(())
     }
 }
 
@@ -94,21 +80,20 @@ impl Workspace for PlainWorkspace {
     }
 
     fn open_layer(&mut self, _chain_id: &str) -> Result<LayerSlot, SandboxError> {
-        self.step(Opened::Nothing, Opened::Layer, "open a layer")?;
+        self.order.open_layer()?;
         Ok(LayerSlot::Missing)
     }
 
     fn seal_layer(&mut self) -> Result<(), SandboxError> {
-        self.step(Opened::Layer, Opened::Nothing, "seal a layer")
+        self.order.seal_layer()
     }
 
     fn abandon_layer(&mut self) -> Result<(), SandboxError> {
-        // What was applied is mixed with the layers below: the stage ends here, and its directory with the build.
-        self.step(Opened::Layer, Opened::Layer, "abandon a layer")
+        self.order.abandon_layer()
     }
 
     fn begin_step(&mut self, _kind: StepKind) -> Result<(), SandboxError> {
-        self.step(Opened::Nothing, Opened::Step, "begin a step")
+        self.order.begin_step()
     }
 
     fn changes(&self) -> Result<ChangeSource, SandboxError> {
@@ -118,7 +103,7 @@ impl Workspace for PlainWorkspace {
     }
 
     fn seal_step(&mut self) -> Result<(), SandboxError> {
-        self.step(Opened::Step, Opened::Nothing, "seal a step")
+        self.order.seal_step()
     }
 
     fn run(
@@ -126,7 +111,7 @@ impl Workspace for PlainWorkspace {
         spec: &RunSpec,
         output: &mut RunOutput<'_>,
     ) -> Result<RunStatus, SandboxError> {
-        self.step(Opened::Step, Opened::Step, "run a command")?;
+        self.order.require(Opened::Step, "run a command")?;
         self.shared.run(&self.root, spec, output)
     }
 
@@ -134,8 +119,8 @@ impl Workspace for PlainWorkspace {
         Ok(Vec::new())
     }
 
-    fn finish(mut self: Box<Self>) -> Result<FinishedStage, SandboxError> {
-        self.step(Opened::Nothing, Opened::Nothing, "finish")?;
+    fn finish(self: Box<Self>) -> Result<FinishedStage, SandboxError> {
+        self.order.finish()?;
         let tree = FinishedPlain {
             root: self.root.clone(),
             _shared: self.shared,

@@ -5,7 +5,7 @@ set -euo pipefail
 . "$(dirname "$0")/check.sh"
 build="/longshore/longshore build --isolation=inplace --no-push --insecure-registry $LONGSHORE_TEST_REGISTRY --build-arg REGISTRY=$LONGSHORE_TEST_REGISTRY"
 
-mkdir -p "$work/contexts"/{good,bad,secret,slow} "$work/out"
+mkdir -p "$work/contexts"/{good,bad,secret,slow,hidden} "$work/out" "$work/data"
 cat >"$work/contexts/good/Dockerfile" <<'DOCKERFILE'
 ARG REGISTRY
 FROM ${REGISTRY}/base/busybox:1 AS first
@@ -38,8 +38,21 @@ COPY --from=first /first /first
 RUN sleep 0.3; rm -rf /fixture
 DOCKERFILE
 
+# What a mount hides from commands gets into the image all the same; a command that follows is refused.
+cat >"$work/contexts/hidden/Dockerfile" <<'DOCKERFILE'
+ARG REGISTRY
+FROM ${REGISTRY}/base/busybox:1 AS copied
+COPY Dockerfile /data/in/Dockerfile
+FROM copied AS elsewhere
+RUN echo harmless > /harmless
+FROM ${REGISTRY}/base/busybox:1 AS around
+WORKDIR /data
+RUN echo around > /around
+DOCKERFILE
+echo mounted >"$work/data/mounted"
+
 # `/` as a listing: everything on its own file system with type, mode, owner, size and target; /proc and mounts are left out by -xdev.
-listing="find / -xdev ! -path '/out*' ! -path '/longshore/state*' ! -path '/proc*' -exec stat -c '%n %F %a %u:%g %s' {} + | sort"
+listing="find / -xdev ! -path '/out*' ! -path '/data*' ! -path '/longshore/state*' ! -path '/proc*' -exec stat -c '%n %F %a %u:%g %s' {} + | sort"
 unchanged() { inside "$listing" >"$work/after" && diff "$work/before" "$work/after"; }
 described() { # NAME ENTRY...: the image of that name is whole, and has these paths
   local name=$1 entry
@@ -49,7 +62,7 @@ described() { # NAME ENTRY...: the image of that name is whole, and has these pa
 }
 one() { echo "$build --context /contexts/$1 --dockerfile /contexts/$1/Dockerfile --oci-layout-path /out/$2"; }
 
-container --env PLANTED=planted-secret --volume "$work/contexts:/contexts:ro" --volume "$work/out:/out"
+container --env PLANTED=planted-secret --volume "$work/contexts:/contexts:ro" --volume "$work/out:/out" --volume "$work/data:/data"
 inside "$listing" >"$work/before"
 check "the first build" inside "$(one good good1)"
 check "its image is right" described good1 first second
@@ -60,6 +73,14 @@ check "/ is as it was after a failure" unchanged
 check "a build after a failure" inside "$(one good good2)"
 check "its image is right, too" described good2 first second
 check "no step finds the environment's secret" inside "$(one secret secret)"
+check "a copy into a mounted path gets into the image" inside "$(one hidden hidden1) --target copied"
+check "and only there" described hidden1 data/in/Dockerfile
+check "a command after it is refused" refuses inside "$(one hidden hidden2) --target elsewhere 2>/out/refusal"
+check "with what is hidden" grep -F "/data/in/Dockerfile, which this build made, is hidden from commands: /data is a mount" "$work/out/refusal"
+check "at its line" grep -F "RUN echo harmless" "$work/out/refusal"
+check "and no file written there" test "$(ls "$work/data")" = mounted
+check "a mounted path alone is in nobody's way" inside "$(one hidden hidden3) --target around"
+check "and is in the image as the directory that it is" described hidden3 around
 check "the shell is alive" says alive inside "echo alive"
 
 for delay in 0.02 0.05 0.08 0.12 0.16 0.2 0.25 0.3 0.4 0.5 0.6 0.7 0.8 0.9 1.0 1.2; do

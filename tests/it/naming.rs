@@ -114,12 +114,7 @@ fn kanikos_name_takes_kanikos_flags() {
 fn flags_that_are_not_supported_say_what_to_do() {
     let scene = Scene::bare();
     scene.dockerfile("FROM scratch\n");
-    for flag in [
-        "--reproducible",
-        "--reproducible=true",
-        "--git=branch=x",
-        "--bucket=x",
-    ] {
+    for flag in ["--use-new-run", "--use-new-run=true", "--ignore-var-run"] {
         let name = flag.split('=').next().unwrap();
         let failed = scene.build().arg(flag).mistake();
         assert_eq!(failed.code(), 2, "{failed}");
@@ -133,9 +128,9 @@ fn flags_that_are_not_supported_say_what_to_do() {
     scene.dockerfile("FROM scratch\nLABEL a=b\n");
     let image = scene
         .build()
-        .args(["--label=x=--reproducible", "--reproducible=false"])
+        .args(["--label=x=--use-new-run", "--use-new-run=false"])
         .image();
-    assert_eq!(image.config()["Labels"]["x"], "--reproducible");
+    assert_eq!(image.config()["Labels"]["x"], "--use-new-run");
 }
 
 #[test]

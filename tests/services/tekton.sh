@@ -11,6 +11,8 @@ mkdir -p "$tools"
 task=$root/tekton/task/longshore/0.1/longshore.yaml
 stepaction=$root/tekton/stepaction/longshore/0.1/longshore.yaml
 registry=$LONGSHORE_TEST_REGISTRY
+# No name that an earlier run has pushed.
+team=$registry/tekton-$$
 digest() { skopeo inspect --tls-verify=false --format '{{.Digest}}' "docker://$1"; }
 
 for file in "$root"/tekton/*/longshore/0.1/*.yaml "$root"/tekton/*/longshore/0.1/samples/*.yaml; do
@@ -25,30 +27,30 @@ echo '{}' >"$work/dockerconfig/.dockerconfigjson"
 run() { # FILE NAME=VALUE...: the results are in $work/results.json
   local file=$1
   shift
-  "$root/tests/tekton/run.py" "$tools/validate" "$tools/entrypoint" "$file" BUILDER_IMAGE="$image" source="$work/source" "$@" >"$work/results.json"
+  "$root/tests/tekton/run.py" "$tools/validate" "$tools/entrypoint" "$file" BUILDER_IMAGE="$image" source="$work/source" "$@" >"$work/results.json" || { echo '{}' >"$work/results.json" && return 1; }
 }
 result() { jq -er --arg name "$1" '.[$name]' "$work/results.json"; }
 insecure="[\"--insecure-registry=$registry\"]"
 
-check "the Task builds" run "$task" IMAGE="$registry/tekton/app:1" dockerconfig="$work/dockerconfig" EXTRA_ARGS="$insecure" \
+check "the Task builds" run "$task" IMAGE="$team/app:1" dockerconfig="$work/dockerconfig" EXTRA_ARGS="$insecure" \
   BUILD_ARGS='["A=one two","B=$(x); --destination=y"]'
-pushed=$(digest "$registry/tekton/app:1" || true)
+pushed=$(digest "$team/app:1" || true)
 check "IMAGE_DIGEST is the registry's" test "$(result IMAGE_DIGEST)" = "$pushed"
-check "IMAGE_URL" test "$(result IMAGE_URL)" = "$registry/tekton/app:1"
-check "IMAGES, as Chains reads it" test "$(result IMAGES)" = "$registry/tekton/app:1@$pushed"
-check "IMAGE_REF" test "$(result IMAGE_REF)" = "$registry/tekton/app@$pushed"
+check "IMAGE_URL" test "$(result IMAGE_URL)" = "$team/app:1"
+check "IMAGES, as Chains reads it" test "$(result IMAGES)" = "$team/app:1@$pushed"
+check "IMAGE_REF" test "$(result IMAGE_REF)" = "$team/app@$pushed"
 check "BASE_IMAGES_DIGESTS" test "$(result BASE_IMAGES_DIGESTS)" = "$registry/base/busybox@$(digest "$registry/base/busybox:1")"
 check "the artifact of Chains" jq -e --arg digest "$pushed" '.IMAGE_ARTIFACT_OUTPUTS | fromjson | .digest == $digest and .isBuildArtifact == "true"' "$work/results.json"
-said() { skopeo inspect --tls-verify=false --config "docker://$registry/tekton/app:1" | jq -er .config.Labels.said; }
+said() { skopeo inspect --tls-verify=false --config "docker://$team/app:1" | jq -er .config.Labels.said; }
 check "a parameter is one word whatever is in it" test "$(said)" = 'one two $(x); --destination=y'
 
-check "the Task builds without a push" run "$task" IMAGE="$registry/tekton/unpushed:1" EXTRA_ARGS="$insecure" SKIP_PUSH=true
-check "nothing was pushed" refuses digest "$registry/tekton/unpushed:1"
-names=$(for n in $(seq 60); do printf '"--destination=%s/tekton/many:%s",' "$registry" "a-long-tag-that-fills-the-message-$n"; done)
-check "many names fit into the message" run "$task" IMAGE="$registry/tekton/many:1" EXTRA_ARGS="[${names%,},\"--insecure-registry=$registry\"]"
-check "the digest is there all the same" test "$(result IMAGE_DIGEST)" = "$(digest "$registry/tekton/many:1")"
-check "a failing build fails the step" refuses run "$task" IMAGE="$registry/tekton/app:2" DOCKERFILE=none EXTRA_ARGS="$insecure"
+check "the Task builds without a push" run "$task" IMAGE="$team/unpushed:1" EXTRA_ARGS="$insecure" SKIP_PUSH=true
+check "nothing was pushed" refuses digest "$team/unpushed:1"
+names=$(for n in $(seq 60); do printf '"--destination=%s/many:%s",' "$team" "a-long-tag-that-fills-the-message-$n"; done)
+check "many names fit into the message" run "$task" IMAGE="$team/many:1" EXTRA_ARGS="[${names%,},\"--insecure-registry=$registry\"]"
+check "the digest is there all the same" test "$(result IMAGE_DIGEST)" = "$(digest "$team/many:1")"
+check "a failing build fails the step" refuses run "$task" IMAGE="$team/app:2" DOCKERFILE=none EXTRA_ARGS="$insecure"
 
-check "the StepAction builds" run "$stepaction" IMAGE="$registry/tekton/step:1" SOURCE=/workspace/source EXTRA_ARGS="$insecure" BUILD_ARGS='["A=1"]'
-check "its results are the registry's" test "$(result IMAGE_DIGEST)" = "$(digest "$registry/tekton/step:1")"
+check "the StepAction builds" run "$stepaction" IMAGE="$team/step:1" SOURCE=/workspace/source EXTRA_ARGS="$insecure" BUILD_ARGS='["A=1"]'
+check "its results are the registry's" test "$(result IMAGE_DIGEST)" = "$(digest "$team/step:1")"
 finish

@@ -63,8 +63,10 @@ def main():
         for name in names:
             variables[f"{'results' if is_task else 'step.results'}.{name}.path"] = f"{results}/{name}"
         step = replaced(step, variables)
-        for name in ("bin", "run/0/status", "results", "steps/step-build/results", "home", "creds", "scripts", "downward"):
+        for name in ("bin", "run/0/status/results", "results", "steps", "home", "creds", "scripts", "downward"):
             os.makedirs(f"{place}/{name}")
+        # As the init container of a pod lays it out.
+        os.symlink("/tekton/run/0/status", f"{place}/steps/step-build")
         subprocess.run(["install", "-m", "755", entrypoint, f"{place}/bin/entrypoint"], check=True)
         termination = f"{place}/termination"
         open(termination, "w").close()

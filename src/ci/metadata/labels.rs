@@ -26,6 +26,9 @@ pub struct LabelFacts {
     pub created: Option<i64>,
 }
 
+/// The label that names the commit.
+pub const REVISION: &str = "org.opencontainers.image.revision";
+
 /// The labels, by name. Line ends in a value become blanks.
 pub fn labels(facts: &LabelFacts) -> BTreeMap<String, String> {
     let created = facts

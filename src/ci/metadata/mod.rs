@@ -21,7 +21,7 @@ mod tests;
 use regex::{Regex, RegexBuilder};
 use sha2::{Digest as _, Sha256};
 
-pub use labels::{LabelFacts, labels};
+pub use labels::{LabelFacts, REVISION, labels};
 pub use rule::{DEFAULT_RULES, Flavor, Kind, Latest, Rule, flavor, images, rules};
 
 /// The longest tag that registries take (distribution-spec "Pulling manifests").

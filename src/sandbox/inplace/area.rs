@@ -272,7 +272,8 @@ impl Area {
                         reason: "it is missing, and original/ is not empty".into(),
                     });
                 }
-                return Ok(());
+                // A build that was killed before its first command has left stages all the same.
+                return self.remove_contents();
             }
             Err(source) => return Err(SandboxError::path("open", &path, source)),
         };

@@ -261,3 +261,63 @@ fn a_journal_that_makes_no_sense_stops_us() {
         Err(SandboxError::Journal { .. })
     ));
 }
+
+#[test]
+fn a_build_that_was_killed_before_its_first_command_leaves_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    container(root);
+    let below = |root: &Path| picture(root).split_off(Path::new("e"));
+    let before = below(root);
+    for _ in 0..2 {
+        let area = open(root, harmless()).unwrap();
+        let number = area.make_tree().unwrap();
+        fs::write(area.tree_path(number).join("copied"), "copied").unwrap();
+        assert_eq!(below(root), before);
+    }
+    open(root, harmless()).unwrap().close().unwrap();
+    assert!(!root.join(DIRECTORY).exists());
+    assert_eq!(below(root), before);
+}
+
+#[test]
+fn what_a_build_puts_behind_a_mount_is_found_and_what_a_base_has_there_is_not() {
+    use super::super::hidden::Hidden;
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    container(root);
+    let area = open(root, harmless()).unwrap();
+    let number = area.make_tree().unwrap();
+    let tree = area.tree_path(number);
+    let behind = tree.join("var/run/secrets/token");
+    fs::create_dir_all(tree.join("proc/7")).unwrap();
+    fs::create_dir_all(&behind).unwrap();
+    let nothing = Hidden::of(&tree, &area).unwrap();
+    nothing.check(&tree, &area).unwrap();
+    fs::write(behind.join("base"), "1").unwrap();
+    assert!(nothing.check(&tree, &area).is_err());
+    let base = Hidden::of(&tree, &area).unwrap();
+    area.install(number).unwrap();
+    base.check(&tree, &area).unwrap();
+    area.uninstall(number).unwrap();
+    base.check(&tree, &area).unwrap();
+    for (path, is_directory) in [("own", false), ("deep/empty", true)] {
+        if is_directory {
+            fs::create_dir_all(behind.join(path)).unwrap();
+        } else {
+            fs::write(behind.join(path), "2").unwrap();
+        }
+        let error = base.check(&tree, &area).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("/var/run/secrets/token/{path}, which"))
+                && error.contains(": /var/run/secrets/token is a mount"),
+            "{error}"
+        );
+        fs::remove_dir_all(behind.join("deep")).unwrap_or_default();
+        fs::remove_file(behind.join("own")).unwrap_or_default();
+    }
+    base.check(&tree, &area).unwrap();
+    fs::write(behind.join("base"), "changed").unwrap();
+    assert!(base.check(&tree, &area).is_err());
+    area.close().unwrap();
+}

@@ -8,6 +8,7 @@
 //! network but the container's. The user is told once.
 
 mod area;
+mod hidden;
 mod mounts;
 mod moving;
 mod workspace;

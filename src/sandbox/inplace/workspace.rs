@@ -6,10 +6,12 @@ use super::super::executor::{
     RunStatus, StepKind, Workspace,
 };
 use super::super::launch::launch;
+use super::super::order::{Opened, Order};
 use super::super::plain::copy_tree;
 use super::super::protocol::{Job, Place};
 use super::OURS;
 use super::area::Area;
+use super::hidden::Hidden;
 use super::mounts::Placed;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -23,20 +25,16 @@ pub(super) struct InplaceWorkspace {
     name: String,
     number: usize,
     tree: PathBuf,
-    open: Opened,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Opened {
-    Nothing,
-    Layer,
-    Step,
+    /// What the base has where commands cannot see it: no reason to refuse one.
+    hidden: Hidden,
+    order: Order,
 }
 
 /// A finished stage's directory.
 #[derive(Debug)]
 pub(super) struct FinishedTree {
     number: usize,
+    hidden: Hidden,
 }
 
 impl InplaceWorkspace {
@@ -46,7 +44,8 @@ impl InplaceWorkspace {
             name: name.to_owned(),
             number,
             tree: area.tree_path(number),
-            open: Opened::Nothing,
+            hidden: Hidden::default(),
+            order: Order::new(),
         }
     }
 
@@ -57,7 +56,10 @@ impl InplaceWorkspace {
         still_needed: bool,
     ) -> Result<Self, SandboxError> {
         if !still_needed {
-            return Ok(Self::on(area, name, finished.number));
+            return Ok(Self {
+                hidden: finished.hidden.clone(),
+                ..Self::on(area, name, finished.number)
+            });
         }
         let number = area.make_tree()?;
         let (from, to) = (area.tree_path(finished.number), area.tree_path(number));
@@ -65,15 +67,12 @@ impl InplaceWorkspace {
         std::fs::remove_dir(&to).map_err(|source| SandboxError::path("remove", &to, source))?;
         copy_tree(&from, &to)
             .map_err(|source| SandboxError::path("copy a stage to", &to, source))?;
-        Ok(Self::on(area, name, number))
-    }
-
-    fn step(&mut self, from: Opened, to: Opened, wanted: &'static str) -> Result<(), SandboxError> {
-        if self.open != from {
-            return Err(SandboxError::OutOfOrder { wanted });
-        }
-        self.open = to;
-        Ok(())
+        // A copy has other inodes.
+        let hidden = finished.hidden.of_copy(&to)?;
+        Ok(Self {
+            hidden,
+            ..Self::on(area, name, number)
+        })
     }
 }
 
@@ -87,21 +86,26 @@ impl Workspace for InplaceWorkspace {
     }
 
     fn open_layer(&mut self, _chain_id: &str) -> Result<LayerSlot, SandboxError> {
-        self.step(Opened::Nothing, Opened::Layer, "open a layer")?;
+        self.order.open_layer()?;
         Ok(LayerSlot::Missing)
     }
 
     fn seal_layer(&mut self) -> Result<(), SandboxError> {
-        self.step(Opened::Layer, Opened::Nothing, "seal a layer")
+        self.order.seal_layer()
     }
 
     fn abandon_layer(&mut self) -> Result<(), SandboxError> {
-        // What was applied is mixed with the layers below: the stage ends here, and its directory with the build.
-        self.step(Opened::Layer, Opened::Layer, "abandon a layer")
+        self.order.abandon_layer()
+    }
+
+    fn end_base(&mut self) -> Result<(), SandboxError> {
+        self.order.require(Opened::Nothing, "end the base")?;
+        self.hidden = Hidden::of(&self.tree, &self.area)?;
+        Ok(())
     }
 
     fn begin_step(&mut self, kind: StepKind) -> Result<(), SandboxError> {
-        self.step(Opened::Nothing, Opened::Step, "begin a step")?;
+        self.order.begin_step()?;
         match kind {
             StepKind::Run => self.area.install(self.number),
             // In its own directory no mount is in the way of a copy. The next command brings it back.
@@ -116,7 +120,7 @@ impl Workspace for InplaceWorkspace {
     }
 
     fn seal_step(&mut self) -> Result<(), SandboxError> {
-        self.step(Opened::Step, Opened::Nothing, "seal a step")
+        self.order.seal_step()
     }
 
     fn run(
@@ -124,11 +128,13 @@ impl Workspace for InplaceWorkspace {
         spec: &RunSpec,
         output: &mut RunOutput<'_>,
     ) -> Result<RunStatus, SandboxError> {
-        if self.open != Opened::Step || !self.area.is_installed(self.number) {
+        self.order.require(Opened::Step, "run a command")?;
+        if !self.area.is_installed(self.number) {
             return Err(SandboxError::OutOfOrder {
                 wanted: "run a command",
             });
         }
+        self.hidden.check(&self.tree, &self.area)?;
         let placed = Placed::make(&self.area, &spec.mounts)?;
         let outcome = launch(
             &Job {
@@ -186,8 +192,8 @@ impl Workspace for InplaceWorkspace {
         Ok(protected.into_iter().map(absolute).collect())
     }
 
-    fn finish(mut self: Box<Self>) -> Result<FinishedStage, SandboxError> {
-        self.step(Opened::Nothing, Opened::Nothing, "finish")?;
+    fn finish(self: Box<Self>) -> Result<FinishedStage, SandboxError> {
+        self.order.finish()?;
         // Its path must not change while other stages copy from it.
         self.area.uninstall(self.number)?;
         Ok(FinishedStage {
@@ -195,6 +201,7 @@ impl Workspace for InplaceWorkspace {
             root: self.tree,
             tree: Arc::new(FinishedTree {
                 number: self.number,
+                hidden: self.hidden,
             }),
         })
     }

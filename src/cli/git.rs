@@ -1,0 +1,145 @@
+//! Git contexts: what `--git` says, and who we are to git servers.
+
+use crate::context::Source;
+use crate::context::git::{GitAccess, GitOptions, HostToken, Login};
+use crate::http::{Origin, Secret};
+
+use super::UsageError;
+use super::env::Env;
+use super::flags::parse_bool;
+
+/// The server whose tokens `GITHUB_TOKEN` holds unless `GITHUB_SERVER_URL` names another.
+const GITHUB: &str = "https://github.com";
+
+/// Puts what the flags, the environment and the build arguments say over a source.
+pub(super) fn settle(
+    source: &mut Source,
+    flags: &[String],
+    build_args: &[(String, String)],
+    env: &Env,
+) -> Result<(), UsageError> {
+    let mut options = GitOptions::default();
+    for flag in flags {
+        options
+            .add(flag)
+            .map_err(|error| UsageError::flag("--git", error))?;
+    }
+    let Source::Git(repository) = source else {
+        return Ok(());
+    };
+    options.apply(repository);
+    let keeps = build_args
+        .iter()
+        .rev()
+        .find(|(name, _)| name == "BUILDKIT_CONTEXT_KEEP_GIT_DIR");
+    if let Some((_, value)) = keeps {
+        repository.keeps_git_dir |= parse_bool(value).unwrap_or(false);
+    }
+    if repository.is_kaniko {
+        match env.text("GIT_PULL_METHOD") {
+            None | Some("https") => {}
+            Some("http") => repository.over_http(),
+            Some(other) => {
+                let expected = "https or http";
+                return Err(UsageError::variable("GIT_PULL_METHOD", other, expected));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Who we are to git servers, out of the environment.
+pub(super) fn access(context: &Source, env: &Env) -> Result<GitAccess, UsageError> {
+    let secret = |name: &str| env.text(name).map(Secret::new);
+    let login = match (secret("GIT_USERNAME"), secret("GIT_PASSWORD")) {
+        (None, None) => None,
+        (user, password) => Some(Login {
+            user: user.unwrap_or_default(),
+            password: password.unwrap_or_default(),
+        }),
+    };
+    let mut access = GitAccess {
+        token: secret("GIT_TOKEN"),
+        login,
+        origin: None,
+        host_tokens: host_tokens(env),
+        takes_lfs_pointers: match env.text("GIT_LFS_SKIP_SMUDGE") {
+            None => false,
+            Some(text) => parse_bool(text).ok_or_else(|| {
+                UsageError::variable("GIT_LFS_SKIP_SMUDGE", text, "true or false")
+            })?,
+        },
+    };
+    if let Source::Git(repository) = context {
+        access.bind(repository);
+    }
+    Ok(access)
+}
+
+/// The tokens that CI systems give a job for their own servers.
+fn host_tokens(env: &Env) -> Vec<HostToken> {
+    let github = env.text("GITHUB_SERVER_URL").unwrap_or(GITHUB);
+    let gitlab = env.text("CI_SERVER_URL");
+    let tokens = [
+        ("GITHUB_TOKEN", Some(github), "x-access-token"),
+        ("CI_JOB_TOKEN", gitlab, "gitlab-ci-token"),
+    ];
+    let tokens = tokens.into_iter().filter_map(|(variable, server, user)| {
+        let url = url::Url::parse(server?).ok()?;
+        Some(HostToken {
+            origin: Origin::of(&url)?,
+            login: Login {
+                user: Secret::new(user),
+                password: Secret::new(env.text(variable)?),
+            },
+            variable,
+        })
+    });
+    tokens.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(pairs: &[(&str, &str)]) -> Env {
+        Env::new(
+            pairs
+                .iter()
+                .map(|(name, value)| (name.into(), value.into())),
+        )
+    }
+
+    #[test]
+    fn the_pull_method_is_for_the_form_of_kaniko() {
+        let settled = |text: &str, method: &str| {
+            let mut source = Source::parse(text).expect("a source");
+            let env = env(&[("GIT_PULL_METHOD", method)]);
+            settle(&mut source, &[], &[], &env).map(|()| source.to_string())
+        };
+        let plain = "http://h.io/a.git".to_owned();
+        assert_eq!(settled("git://h.io/a.git", "http").ok(), Some(plain));
+        let encrypted = Some("https://h.io/a.git".to_owned());
+        assert_eq!(settled("git://h.io/a.git", "https").ok(), encrypted);
+        assert_eq!(settled("https://h.io/a.git", "http").ok(), encrypted);
+        assert!(settled("git://h.io/a.git", "ssh").is_err());
+    }
+
+    #[test]
+    fn tokens_are_for_their_servers() {
+        let tokens = host_tokens(&env(&[
+            ("GITHUB_TOKEN", "a"),
+            ("CI_JOB_TOKEN", "b"),
+            ("CI_SERVER_URL", "https://gitlab.test:8443"),
+        ]));
+        let shown: Vec<String> = tokens
+            .iter()
+            .map(|token| token.origin.to_string())
+            .collect();
+        assert_eq!(
+            shown,
+            ["https://github.com:443", "https://gitlab.test:8443"]
+        );
+        assert!(host_tokens(&env(&[("CI_JOB_TOKEN", "b")])).is_empty());
+    }
+}

@@ -1,0 +1,185 @@
+//! Why nothing came out of a repository.
+
+use crate::http;
+use crate::rootfs;
+
+use super::source::GitSourceError;
+
+/// A fetch that did not succeed. No text in it holds a credential.
+#[derive(Debug, thiserror::Error)]
+pub enum GitError {
+    /// This program was built without git.
+    #[error("{url}: this longshore was built without its feature \"git\"")]
+    NotBuiltIn {
+        /// The repository.
+        url: String,
+    },
+    /// The build was called off.
+    #[error("the fetch was called off")]
+    Cancelled,
+    /// The network.
+    #[error("cannot fetch {url}")]
+    Http {
+        /// The repository.
+        url: String,
+        /// Why.
+        #[source]
+        source: http::Error,
+    },
+    /// SSH.
+    #[error("{url}: SSH is not supported yet: use the https:// address of the repository")]
+    Ssh {
+        /// The repository.
+        url: String,
+    },
+    /// The server wants to know who we are.
+    #[error(
+        "{url} refuses us with status {status}; credentials: {tried} (set GIT_TOKEN, or GIT_USERNAME and GIT_PASSWORD)"
+    )]
+    Denied {
+        /// The repository.
+        url: String,
+        /// The server's answer.
+        status: u16,
+        /// The sources of credentials and what became of each.
+        tried: String,
+    },
+    /// The repository is not there, or is hidden from us.
+    #[error("there is no repository {url}, or it is private; credentials: {tried}")]
+    NoRepository {
+        /// The repository.
+        url: String,
+        /// The sources of credentials and what became of each.
+        tried: String,
+    },
+    /// An answer that no git server gives.
+    #[error("{url} does not answer as a git server: {reason}")]
+    NotGit {
+        /// The repository.
+        url: String,
+        /// What it answers.
+        reason: String,
+    },
+    /// The server says what is wrong.
+    #[error("{url} says: {message}")]
+    Server {
+        /// The repository.
+        url: String,
+        /// The server's words.
+        message: String,
+    },
+    /// The reference is not there.
+    #[error("{url} has no {what}{hint}")]
+    NoReference {
+        /// The repository.
+        url: String,
+        /// What was looked for.
+        what: String,
+        /// What it has instead.
+        hint: String,
+    },
+    /// The repository has no commit.
+    #[error("the repository {url} is empty")]
+    Empty {
+        /// The repository.
+        url: String,
+    },
+    /// The commit is not what it has to be.
+    #[error("{url}: {reference} is the commit {found}, not {expected}")]
+    Checksum {
+        /// The repository.
+        url: String,
+        /// What was asked for.
+        reference: String,
+        /// The commit that it is.
+        found: String,
+        /// The commit that it has to be.
+        expected: String,
+    },
+    /// The pack or what is in it is damaged.
+    #[error("what {url} sent cannot be used: {reason}")]
+    Objects {
+        /// The repository.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+    /// An entry that is refused.
+    #[error("{url}: {path} is refused: {reason}")]
+    Refused {
+        /// The repository.
+        url: String,
+        /// The path in it, safe to show.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// The directory is not there.
+    #[error("{url} has no directory {path}: {reason}")]
+    Subdir {
+        /// The repository.
+        url: String,
+        /// The directory.
+        path: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A file whose content is elsewhere.
+    #[error(
+        "{url}: {path} is kept in Git LFS, which is not supported: check the repository out in a step before, with git-lfs, or set GIT_LFS_SKIP_SMUDGE=1 to take the pointer as the file"
+    )]
+    Lfs {
+        /// The repository.
+        url: String,
+        /// The path in it, safe to show.
+        path: String,
+    },
+    /// A submodule that cannot be fetched.
+    #[error("the submodule {path} of {url} cannot be fetched")]
+    Submodule {
+        /// The repository that has it.
+        url: String,
+        /// The path in it, safe to show.
+        path: String,
+        /// Why.
+        #[source]
+        source: Box<GitError>,
+    },
+    /// A submodule's address.
+    #[error(transparent)]
+    Address(#[from] GitSourceError),
+    /// More than is accepted.
+    #[error("{url} is too large: more than {limit} {what}")]
+    TooLarge {
+        /// The repository.
+        url: String,
+        /// The limit.
+        limit: u64,
+        /// Of what.
+        what: &'static str,
+    },
+    /// The disk.
+    #[error("cannot {action} while fetching {url}")]
+    Write {
+        /// The repository.
+        url: String,
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file of the checkout.
+    #[error(transparent)]
+    Rootfs(#[from] rootfs::Error),
+}
+
+impl GitError {
+    /// Says whether another try may succeed.
+    pub(super) fn is_transient(&self) -> bool {
+        match self {
+            Self::Http { source, .. } => source.is_transient(),
+            _ => false,
+        }
+    }
+}
