@@ -152,7 +152,10 @@ fn an_image_stands_for_a_base_a_source_and_a_stage() {
         "FROM scratch AS build\nRUN false\nFROM build\nLABEL own=1\nCOPY --from=build b /copied\n";
     let image = build(&scene, dockerfile, &[&format!("build={place}")]);
     assert_eq!(image.paths(), ["b", "copied"]);
-    assert_eq!(image.config()["Labels"]["triggered"], serde_json::Value::Null);
+    assert_eq!(
+        image.config()["Labels"]["triggered"],
+        serde_json::Value::Null
+    );
     // Another tag is another image, and the last of a name counts.
     let both = [&alpine[..], "alpine=docker-image://scratch"];
     assert_eq!(
