@@ -199,7 +199,7 @@ pub fn run(
             span: None,
         });
     }
-    let named = named::open(request, &plan, &scratch, services)?;
+    let named = named::open(request, &plan, &http, &scratch, services)?;
     publish::check_format(&plan, &images, request)?;
     let known = Known {
         context: Some(&context),

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::context::{Context, Network};
+use crate::http::Http;
 use crate::oci::{Digest, ImageConfig, Manifest};
 use crate::output::{self, Content, LayerSource};
 use crate::plan::{ContextKind, CopyFrom, ImageUse, NamedContext, Plan, StepKind};
@@ -51,6 +52,7 @@ pub(super) fn plan_contexts(contexts: &[BuildContext]) -> Vec<NamedContext> {
 pub(super) fn open(
     request: &Request,
     plan: &Plan,
+    http: &Http,
     scratch: &Path,
     services: &Services,
 ) -> Result<Vec<Option<NamedFiles>>, BuildError> {
@@ -74,6 +76,9 @@ pub(super) fn open(
                     runtime: &services.runtime,
                     token: &services.token,
                     stores: &request.stores,
+                    http,
+                    // A credential of the build context goes to its own host only.
+                    git: &request.git,
                 };
                 let place = scratch.join(format!("named-{number}"));
                 let mut files = Context::fetch(source, None, &place, network).map_err(|error| {

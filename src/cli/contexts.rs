@@ -7,7 +7,8 @@ use crate::context::Source;
 use crate::oci::{Digest, Reference};
 
 use super::UsageError;
-use super::resolve::absolute;
+use super::env::Env;
+use super::resolve::{self, absolute};
 
 const FLAG: &str = "--build-context";
 
@@ -15,12 +16,20 @@ const FLAG: &str = "--build-context";
 const MAIN: &str = "context";
 
 /// Reads the values of the flag; `main` is the build context.
-pub(super) fn contexts(texts: &[String], main: &Source) -> Result<Vec<BuildContext>, UsageError> {
+pub(super) fn contexts(
+    texts: &[String],
+    main: &Source,
+    build_args: &[(String, String)],
+    env: &Env,
+) -> Result<Vec<BuildContext>, UsageError> {
     let mut is_stdin_taken = *main == Source::Stdin;
     let mut contexts = Vec::new();
     for text in texts {
-        let context = parse(text)?;
-        if context.place == ContextPlace::Files(Source::Stdin)
+        let (name, label, mut place) = parse(text)?;
+        if let ContextPlace::Files(source) = &mut place {
+            super::git::settle(source, &[], build_args, env)?;
+        }
+        if place == ContextPlace::Files(Source::Stdin)
             && std::mem::replace(&mut is_stdin_taken, true)
         {
             return Err(UsageError::flag(
@@ -28,16 +37,14 @@ pub(super) fn contexts(texts: &[String], main: &Source) -> Result<Vec<BuildConte
                 "standard input can be one context only",
             ));
         }
-        contexts.push(context);
+        contexts.push(BuildContext { name, label, place });
     }
     Ok(contexts)
 }
 
 /// The directories of this machine that the values name.
 pub(super) fn directories(texts: &[String]) -> Vec<PathBuf> {
-    let places = texts
-        .iter()
-        .filter_map(|text| Some(parse(text).ok()?.place));
+    let places = texts.iter().filter_map(|text| Some(parse(text).ok()?.2));
     places
         .filter_map(|place| match place {
             ContextPlace::Files(Source::Directory(path)) | ContextPlace::Layout { path, .. } => {
@@ -48,7 +55,8 @@ pub(super) fn directories(texts: &[String]) -> Vec<PathBuf> {
         .collect()
 }
 
-fn parse(text: &str) -> Result<BuildContext, UsageError> {
+/// Reads one value: the name, the name as it was written, and the place.
+fn parse(text: &str) -> Result<(Reference, String, ContextPlace), UsageError> {
     let wrong = |reason: String| UsageError::flag(FLAG, reason);
     let (label, value) = text
         .split_once('=')
@@ -86,18 +94,14 @@ fn parse(text: &str) -> Result<BuildContext, UsageError> {
             "{label}: targets of other builds exist in bake files only: build it first, and name its OCI layout as oci-layout://DIR"
         )));
     } else {
-        let source = Source::parse(value).map_err(|error| wrong(format!("{label}: {error}")))?;
+        let source = resolve::source(value).map_err(|error| wrong(format!("{label}: {error}")))?;
         ContextPlace::Files(match source {
             Source::Directory(path) => Source::Directory(absolute(&path)),
             Source::Archive(path) => Source::Archive(absolute(&path)),
-            Source::Stdin | Source::Object(_) => source,
+            Source::Stdin | Source::Object(_) | Source::Git(_) => source,
         })
     };
-    Ok(BuildContext {
-        name,
-        label: label.to_owned(),
-        place,
-    })
+    Ok((name, label.to_owned(), place))
 }
 
 /// Reads `DIR[:TAG][@DIGEST]`. A name that exists is a directory, even if there is a colon in it.
@@ -182,11 +186,8 @@ mod tests {
                 layout("/a:1/d", Some("t"), Some(&digest)),
             ),
         ] {
-            let context = parse(text).unwrap();
-            assert_eq!(
-                (context.name.to_string().as_str(), &context.place),
-                (name, &place)
-            );
+            let (found, _, at) = parse(text).unwrap();
+            assert_eq!((found.to_string().as_str(), &at), (name, &place));
         }
     }
 
@@ -208,7 +209,8 @@ mod tests {
             assert!(error.contains(expect), "{text}: {error}");
         }
         let both = ["x=tar://stdin".to_owned()];
-        assert!(contexts(&both, &Source::Stdin).is_err());
-        assert!(contexts(&both, &Source::Directory(".".into())).is_ok());
+        let with = |main| contexts(&both, &main, &[], &Env::new([]));
+        assert!(with(Source::Stdin).is_err());
+        assert!(with(Source::Directory(".".into())).is_ok());
     }
 }

@@ -73,11 +73,12 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
     )?;
     let mut context = context(args, around)?;
     super::git::settle(&mut context, &args.git, &build_args, env)?;
+    let contexts = contexts::contexts(&args.build_context, &context, &build_args, env)?;
     Ok(Request {
         git: super::git::access(&context, env)?,
         context,
         context_sub_path: args.context_sub_path.clone(),
-        contexts: contexts::contexts(&args.build_context, &context(args, around)?)?,
+        contexts,
         dockerfile: args.dockerfile.clone(),
         build_args,
         // CI systems pass an empty text for what nobody set.

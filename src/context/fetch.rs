@@ -295,7 +295,7 @@ impl Context {
     /// When it cannot be read or has a mistake.
     pub fn read_own_ignore(&mut self) -> Result<(), ContextError> {
         let path = self.directory.join(IGNORE_FILE);
-        if let Some(bytes) = read(&path, IGNORE_MAX)? {
+        if let Some(bytes) = self.read(&path, IGNORE_MAX)? {
             self.ignore = Some(Ignore::parse(&bytes, IGNORE_FILE)?);
         }
         Ok(())
