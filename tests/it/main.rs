@@ -41,3 +41,4 @@ mod signals;
 mod stages;
 #[cfg(feature = "s3")]
 mod stores;
+mod warming;
