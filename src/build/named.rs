@@ -153,6 +153,7 @@ pub(super) fn image(image: &ImageUse, context: &BuildContext) -> Result<Image, B
         reference: image.reference.clone(),
         source: None,
         passed_over: Vec::new(),
+        indexes: Vec::new(),
         digest,
         descriptor: found.descriptor.clone(),
         manifest_bytes: found.bytes.clone(),
