@@ -6,7 +6,7 @@ use crate::context::{Context, Network};
 use crate::http::Http;
 use crate::oci::{Digest, ImageConfig, Manifest};
 use crate::output::{self, Content, LayerSource};
-use crate::plan::{ContextKind, CopyFrom, ImageUse, NamedContext, Plan, StepKind};
+use crate::plan::{ContextKind, CopyFrom, ImageUse, NamedContext, Plan, RunMount, StepKind};
 use crate::registry::{BlobSource, ResolvedImage};
 
 use super::fetch::{Image, with_layers};
@@ -60,7 +60,7 @@ pub(super) fn open(
     let used: Vec<CopyFrom> = steps
         .flat_map(|step| match &step.kind {
             StepKind::Copy(copy) => vec![copy.from],
-            StepKind::Run(run) => run.mounts.iter().filter_map(|mount| mount.from()).collect(),
+            StepKind::Run(run) => run.mounts.iter().filter_map(RunMount::from).collect(),
             StepKind::Workdir(_) | StepKind::Metadata | StepKind::Silent => Vec::new(),
         })
         .collect();
