@@ -24,6 +24,7 @@ mod credentials;
 mod debugging;
 mod diagnostics;
 mod downloads;
+mod faults;
 mod filters;
 mod indexes;
 mod mirrors;
