@@ -126,7 +126,10 @@ pub(super) fn image(image: &ImageUse, context: &BuildContext) -> Result<Image, B
         let blob = blobs.find(|blob| blob.descriptor.digest == *digest)?;
         match &blob.source {
             BlobSource::Part { path, offset: 0 } | BlobSource::File(path) => Some(path.clone()),
-            BlobSource::Part { .. } | BlobSource::Bytes(_) | BlobSource::Remote(_) => None,
+            BlobSource::Part { .. }
+            | BlobSource::Bytes(_)
+            | BlobSource::Remote(_)
+            | BlobSource::Elsewhere(_) => None,
         }
     };
     let missing = |digest: &Digest| broken(format!("blob {digest} is not in it"));
