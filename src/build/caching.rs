@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::http::Http;
 use crate::oci::Digest;
 use crate::output::{ImageLayer, LayerSource};
-use crate::plan::{ChmodSpec, CopySource, Plan};
+use crate::plan::{ChmodSpec, CopyFrom, CopySource, Plan};
 use crate::registry::{Action, Client};
 
 use super::ahead::diff_ids;
@@ -16,6 +16,7 @@ use super::contents;
 use super::engine::{Engine, Stack};
 use super::fetch::Image;
 use super::keys::{Inputs, Keys};
+use super::named::NamedFiles;
 use super::request::CachePlace;
 use super::sources::SourceTree;
 use super::stage::StageResult;
@@ -88,8 +89,13 @@ pub(super) fn keys(
     plan: &Plan,
     images: &[Image],
     context: &Context,
+    named: &[Option<NamedFiles>],
 ) -> Option<Keys> {
-    let mut inputs = Files { images, context };
+    let mut inputs = Files {
+        images,
+        context,
+        named,
+    };
     let (layers, snapshot) = (&request.layers, &request.snapshot);
     request
         .cache
@@ -101,6 +107,7 @@ pub(super) fn keys(
 struct Files<'a> {
     images: &'a [Image],
     context: &'a Context,
+    named: &'a [Option<NamedFiles>],
 }
 
 impl Inputs for Files<'_> {
@@ -109,13 +116,17 @@ impl Inputs for Files<'_> {
     }
 
     /// What goes wrong here goes wrong again, and is told, when the step is carried out.
-    fn contents(&mut self, sources: &[CopySource], chmod: Option<&ChmodSpec>) -> Option<Digest> {
-        let tree = SourceTree {
-            rootfs: self.context.rootfs(),
-            ignore: self.context.ignore(),
-            keeps_owner: false,
-            owners: Arc::default(),
-            name: "the build context".to_owned(),
+    fn contents(
+        &mut self,
+        from: CopyFrom,
+        sources: &[CopySource],
+        chmod: Option<&ChmodSpec>,
+    ) -> Option<Digest> {
+        let tree = match from {
+            CopyFrom::Named(number) => self.named[number].as_ref()?.tree(),
+            CopyFrom::Context | CopyFrom::Stage(_) | CopyFrom::Image(_) => {
+                SourceTree::of_context(self.context)
+            }
         };
         contents::digest(sources, chmod, &tree, &mut Vec::new()).ok()
     }

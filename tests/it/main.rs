@@ -32,6 +32,7 @@ mod inline;
 mod mirrors;
 mod mistakes;
 mod mounts;
+mod named;
 mod naming;
 mod outputs;
 mod pushing;
