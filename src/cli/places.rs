@@ -47,12 +47,12 @@ pub(super) enum Named {
 struct Fields<'a> {
     flag: &'static str,
     kind: &'a str,
-    fields: Vec<(&'a str, &'a str)>,
+    pairs: Vec<(&'a str, &'a str)>,
 }
 
 impl<'a> Fields<'a> {
     fn parse(flag: &'static str, text: &'a str) -> Result<Self, UsageError> {
-        let mut fields = if text.contains('=') {
+        let mut pairs = if text.contains('=') {
             text.split(',')
                 .map(|field| {
                     field.split_once('=').ok_or_else(|| {
@@ -65,14 +65,14 @@ impl<'a> Fields<'a> {
             vec![("type", "registry"), ("ref", text)]
         };
         let mut kind = "registry";
-        fields.retain(|(name, value)| {
+        pairs.retain(|(name, value)| {
             let is_kind = *name == "type";
             if is_kind {
                 kind = value;
             }
             !is_kind
         });
-        Ok(Self { flag, kind, fields })
+        Ok(Self { flag, kind, pairs })
     }
 
     fn bad(&self, reason: impl std::fmt::Display) -> UsageError {
@@ -82,7 +82,7 @@ impl<'a> Fields<'a> {
     /// Takes a field that may be absent or empty; of several the last counts.
     fn take(&mut self, wanted: &str) -> Option<&'a str> {
         let mut found = None;
-        self.fields.retain(|(name, value)| {
+        self.pairs.retain(|(name, value)| {
             let is_wanted = *name == wanted;
             if is_wanted {
                 found = Some(*value);
@@ -100,13 +100,13 @@ impl<'a> Fields<'a> {
 
     /// Nothing else may be there but what says what happens in any case.
     fn end(mut self) -> Result<(), UsageError> {
-        self.fields.retain(|(name, value)| {
+        self.pairs.retain(|(name, value)| {
             !matches!(
                 (*name, *value),
                 ("mode", "max") | ("oci-mediatypes" | "image-manifest", "true")
             )
         });
-        match self.fields.first() {
+        match self.pairs.first() {
             Some((name, value)) => Err(self.bad(format_args!(
                 "{name}={value} is not supported for type={}",
                 self.kind

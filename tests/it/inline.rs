@@ -18,7 +18,7 @@ fn an_image_is_its_own_cache() {
     let text = "COPY a /a\nRUN head -c 8 /dev/urandom > /random\nLABEL a=b\nRUN cat /a > /b\n";
     let text = format!("{text}CMD [\"/b\"]\n");
     scene.dockerfile(&on_base(&registry, &text));
-    let host = registry.host().to_owned();
+    let host = registry.host();
     let build = |tag: &str, from: &str| {
         let destination = format!("{host}/app:{tag}");
         let from = format!("--cache-from={from}");
@@ -48,11 +48,7 @@ fn an_image_is_its_own_cache() {
     // What follows a change is done again.
     scene.file("a", "2");
     let (third, log) = build("three", &image);
-    assert_eq!(
-        (hits(&log), third.file("b").text()),
-        (2, "2".into()),
-        "{log}"
-    );
+    assert_eq!((hits(&log), third.file("b").text()), (2, "2"), "{log}");
     // As an image of Docker's types.
     scene.file("a", "1");
     let destination = format!("{host}/app:docker");
@@ -100,7 +96,7 @@ fn forged_images_are_misses() {
     let Some((scene, registry)) = scene() else {
         return;
     };
-    let host = registry.host().to_owned();
+    let host = registry.host();
     let text = |word: &str| {
         on_base(
             &registry,

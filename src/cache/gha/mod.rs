@@ -294,7 +294,7 @@ impl Place for GhaPlace {
                 let content = self.shelf.local(blob, source).await?;
                 self.shared.put_blob(blob, &content).await
             };
-            cell.get_or_try_init(put).await.map(|_| ())
+            cell.get_or_try_init(put).await.copied()
         })
     }
 

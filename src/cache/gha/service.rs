@@ -277,9 +277,10 @@ impl Service {
             .buffer_unordered(BLOCKS_AT_ONCE)
             .try_collect::<()>()
             .await?;
-        let blocks: String = (0..count)
+        let blocks: Vec<String> = (0..count)
             .map(|number| format!("<Latest>{}</Latest>", block_id(number)))
             .collect();
+        let blocks = blocks.concat();
         let list =
             format!("<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList>{blocks}</BlockList>");
         let mut url = url.clone();
