@@ -1,7 +1,9 @@
 //! Git contexts: what `--git` says, and who we are to git servers.
 
+use std::path::{Path, PathBuf};
+
 use crate::context::Source;
-use crate::context::git::{GitAccess, GitOptions, HostToken, Login};
+use crate::context::git::{GitAccess, GitOptions, HostToken, Login, SshAccess};
 use crate::http::{Origin, Secret};
 
 use super::UsageError;
@@ -10,6 +12,11 @@ use super::flags::parse_bool;
 
 /// The server whose tokens `GITHUB_TOKEN` holds unless `GITHUB_SERVER_URL` names another.
 const GITHUB: &str = "https://github.com";
+
+/// A server ends a connection after so many keys that it does not know (sshd_config `MaxAuthTries`).
+const KEYS_MAX: usize = 5;
+/// The largest file of SSH, in bytes.
+const SSH_FILE_MAX: u64 = 4 << 20;
 
 /// Puts what the flags, the environment and the build arguments say over a source.
 pub(super) fn settle(
@@ -63,6 +70,7 @@ pub(super) fn access(context: &Source, env: &Env) -> Result<GitAccess, UsageErro
         login,
         origin: None,
         host_tokens: host_tokens(env),
+        ssh: ssh(env)?,
         takes_lfs_pointers: match env.text("GIT_LFS_SKIP_SMUDGE") {
             None => false,
             Some(text) => parse_bool(text).ok_or_else(|| {
@@ -74,6 +82,81 @@ pub(super) fn access(context: &Source, env: &Env) -> Result<GitAccess, UsageErro
         access.bind(repository);
     }
     Ok(access)
+}
+
+/// Keys and known hosts, from variables and from where OpenSSH keeps them.
+fn ssh(env: &Env) -> Result<SshAccess, UsageError> {
+    let directory = env.os("HOME").map(|home| Path::new(home).join(".ssh"));
+    let mut access = SshAccess {
+        agent: env.os("SSH_AUTH_SOCK").map(PathBuf::from),
+        ..SshAccess::default()
+    };
+    if let Some(text) = text_or_file(env, "GIT_SSH_KEY", "PRIVATE KEY")? {
+        access
+            .keys
+            .push(("GIT_SSH_KEY".to_owned(), Secret::new(text)));
+    }
+    if let Some(text) = text_or_file(env, "GIT_SSH_KNOWN_HOSTS", " ")? {
+        access
+            .known_hosts
+            .push(("GIT_SSH_KNOWN_HOSTS".to_owned(), text));
+    }
+    let system = Path::new("/etc/ssh/ssh_known_hosts").to_owned();
+    let files = directory
+        .iter()
+        .map(|directory| directory.join("known_hosts"));
+    for file in files.chain([system]) {
+        if let Some(text) = read(&file) {
+            access.known_hosts.push((file.display().to_string(), text));
+        }
+    }
+    let names = directory
+        .iter()
+        .filter_map(|directory| std::fs::read_dir(directory).ok());
+    let mut files: Vec<PathBuf> = names
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+            name.starts_with(b"id_") && path.extension().is_none()
+        })
+        .collect();
+    files.sort();
+    files.truncate(KEYS_MAX);
+    for file in files {
+        if let Some(text) = read(&file) {
+            access
+                .keys
+                .push((file.display().to_string(), Secret::new(text)));
+        }
+    }
+    Ok(access)
+}
+
+/// What a variable holds, or the file that it names.
+fn text_or_file(env: &Env, name: &'static str, mark: &str) -> Result<Option<String>, UsageError> {
+    match env.text(name) {
+        None => Ok(None),
+        Some(text) if text.contains(mark) => Ok(Some(format!("{}\n", text.trim()))),
+        Some(path) => match read(Path::new(path)) {
+            Some(text) => Ok(Some(text)),
+            // What stands there may be part of a key.
+            None => Err(UsageError::variable(
+                name,
+                "",
+                "the file of a key or of known hosts, or its content",
+            )),
+        },
+    }
+}
+
+/// Reads a small file that may not be there.
+fn read(path: &Path) -> Option<String> {
+    let metadata = std::fs::metadata(path).ok()?;
+    if !metadata.is_file() || metadata.len() > SSH_FILE_MAX {
+        return None;
+    }
+    std::fs::read_to_string(path).ok()
 }
 
 /// The tokens that CI systems give a job for their own servers.
