@@ -364,7 +364,11 @@ impl Engine<'_> {
             .download_retries
             .max(self.request.extract_retries);
         let on_received = progress(&self.services.events, Direction::Pull, &descriptor);
+        let warm = self.warm_layer(&descriptor);
         self.services.runtime.spawn(async move {
+            if let Some(path) = warm.await {
+                return Ok(path);
+            }
             let mut tried = 0;
             loop {
                 match client
@@ -380,6 +384,56 @@ impl Engine<'_> {
                 }
             }
         })
+    }
+
+    /// The file of a base's layer that is on this machine already.
+    fn warm_layer(
+        &self,
+        descriptor: &Descriptor,
+    ) -> impl Future<Output = Option<PathBuf>> + Send + 'static {
+        let warm = self.request.warm.clone();
+        let events = Arc::clone(&self.services.events);
+        let images = self.images.iter();
+        let images: Vec<Digest> = images
+            .filter(|image| image.resolved.manifest.layers.contains(descriptor))
+            .map(|image| image.resolved.descriptor.digest.clone())
+            .collect();
+        let descriptor = descriptor.clone();
+        async move {
+            match warm?.layer(&images, &descriptor).await {
+                Ok(found) => found,
+                Err(error) => {
+                    events.send(Event::Warning {
+                        message: format!("{error}: the layer is fetched from its registry"),
+                        span: None,
+                    });
+                    None
+                }
+            }
+        }
+    }
+
+    /// Takes layers of bases that are on this machine from there, where an output would fetch them otherwise.
+    pub(super) fn with_warm(
+        &self,
+        mut layers: Vec<ImageLayer>,
+    ) -> Result<Vec<ImageLayer>, BuildError> {
+        let outputs = &self.request.outputs;
+        let is_written = outputs.tar_path.is_some() || outputs.oci_layout_path.is_some();
+        for layer in &mut layers {
+            let LayerSource::Remote(from) = &layer.source else {
+                continue;
+            };
+            let mut pushed = outputs.pushed_to().iter();
+            let is_sent = pushed.any(|destination| destination.registry() != from.registry());
+            if is_written || is_sent {
+                let found = self.warm_layer(&layer.descriptor);
+                if let Some(path) = super::block_on(self.services, found)? {
+                    layer.source = LayerSource::File(path);
+                }
+            }
+        }
+        Ok(layers)
     }
 
     /// Puts a layer that this build made onto a workspace.

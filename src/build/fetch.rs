@@ -34,7 +34,12 @@ pub(super) async fn resolve(
 ) -> Result<Vec<Image>, BuildError> {
     let lookups = used.iter().map(|image| async move {
         let mut tried = 0;
+        let warm = request.warm.as_ref();
+        let there = warm.and_then(|warm| warm.resolve(&image.reference, &image.platform));
         let resolved = loop {
+            if let Some(there) = there {
+                break there;
+            }
             match client.resolve(&image.reference, &image.platform).await {
                 Ok(resolved) => break resolved,
                 Err(error) if tried >= request.download_retries => {

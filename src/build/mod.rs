@@ -367,7 +367,7 @@ impl Parts<'_> {
         };
         let mut result = engine.stages()?;
         engine.secure(&result)?;
-        result.layers = engine.with_fetched(result.layers);
+        result.layers = engine.with_warm(engine.with_fetched(result.layers))?;
         Ok(result)
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::auth::Keychain;
+use crate::cache::WarmBases;
 use crate::context::Source;
 use crate::context::git::GitAccess;
 use crate::http::HttpConfig;
@@ -76,6 +77,8 @@ pub struct Request {
     pub created: i64,
     /// What is remembered between builds.
     pub cache: CacheOptions,
+    /// Base images that are on this machine already.
+    pub warm: Option<WarmBases>,
     /// How many threads compress and scan.
     pub threads: usize,
 }

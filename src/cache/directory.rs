@@ -146,7 +146,7 @@ pub(super) fn failed<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Er
 }
 
 /// Runs what hashes or copies where it does not hold up the network.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
@@ -163,7 +163,7 @@ fn make_parent(path: &Path) -> Result<(), Error> {
     }
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let (partial, mut file) = Partial::create_sync(path).map_err(failed("create", path))?;
     file.write_all(bytes).map_err(failed("write", path))?;
     partial.keep().map_err(failed("write", path))
@@ -206,22 +206,29 @@ fn is_whole(path: &Path, layer: &Descriptor) -> bool {
     if !has_size(path, layer) {
         return false;
     }
+    let is_whole = is_intact(path, layer);
+    if !is_whole {
+        // Damaged: out of the way, so that the next build can put it there again.
+        let _ = fs::remove_file(path);
+    }
+    is_whole
+}
+
+/// Whether a file is what its descriptor says.
+pub(super) fn is_intact(path: &Path, blob: &Descriptor) -> bool {
+    if !has_size(path, blob) {
+        return false;
+    }
     let Ok(mut file) = File::open(path) else {
         return false;
     };
-    let mut digester = layer.digest.digester();
+    let mut digester = blob.digest.digester();
     let mut buffer = vec![0; COPY_SIZE];
     loop {
         match file.read(&mut buffer) {
-            Ok(0) => break,
+            Ok(0) => return digester.finish() == blob.digest,
             Ok(count) => digester.update(&buffer[..count]),
             Err(_) => return false,
         }
     }
-    if digester.finish() == layer.digest {
-        return true;
-    }
-    // Damaged: out of the way, so that the next build can put it there again.
-    let _ = fs::remove_file(path);
-    false
 }

@@ -2,13 +2,14 @@
 //!
 //! A [`CacheKey`] names what a step makes; [`KeyHasher`] makes one out of everything that the step depends on. An [`Entry`]
 //! says what came of a step, with all layers between the base and it, so that an entry is one consistent state and never a
-//! mixture of several builds. [`Cache`] is a place that keeps entries: a registry ([`RegistryCache`]) or a directory
+//! mixture of several builds. [`WarmBases`] keeps base images, whole and ahead of builds. [`Cache`] is a place that keeps entries: a registry ([`RegistryCache`]) or a directory
 //! ([`DirectoryCache`]).
 //!
 //! This room does not know what a step is, and believes nothing that it reads: an entry that is not whole or not the one
 //! that was asked for counts as absent. A cache is never a reason for a build to fail: who uses one turns an [`Error`] into
 //! a warning.
 
+mod bases;
 mod directory;
 mod entry;
 mod key;
@@ -23,6 +24,7 @@ use futures_util::future::BoxFuture;
 use crate::oci::Reference;
 use crate::registry::{self as distribution, BlobSource};
 
+pub use bases::{WarmBases, Warmed};
 pub use directory::DirectoryCache;
 pub use entry::{Entry, Record, Unfit};
 pub use key::{CacheKey, KeyHasher};
@@ -78,6 +80,12 @@ pub enum Error {
         key: CacheKey,
         /// What is wrong.
         reason: Unfit,
+    },
+    /// A file is not what its name says.
+    #[error("{} is damaged", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
     },
     /// A name cannot be made for an entry.
     #[error("no tag can be made for an entry: {0}")]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{ArgAction, Args, Subcommand};
 
 use crate::build::{CacheOptions, CachePlace};
-use crate::cache::{self, StoredEntries};
+use crate::cache::{self, StoredEntries, WarmBases};
 use crate::oci::Reference;
 
 use super::UsageError;
@@ -29,7 +29,10 @@ pub(super) struct CacheArgs {
     /// A cache to keep new layers in: `type=registry,ref=REFERENCE`, `type=local,dest=DIR`; may be repeated
     #[arg(long, value_name = "CACHE", help_heading = "Cache")]
     pub cache_to: Vec<String>,
-    /// For how long a cached layer is used [default: 336h]
+    /// A directory of base images that `longshore warm` put there [default: /cache with --cache, if it exists]
+    #[arg(long, value_name = "DIR", help_heading = "Cache")]
+    pub cache_dir: Option<PathBuf>,
+    /// For how long a cached layer is used, and an image of --cache-dir [default: 336h]
     #[arg(long, value_name = "DURATION", help_heading = "Cache")]
     pub cache_ttl: Option<String>,
     /// Cache layers of COPY and ADD [default: true]
@@ -205,15 +208,7 @@ pub(super) fn options(args: &BuildArgs, around: &Surroundings) -> Result<CacheOp
     for text in &args.cache_to {
         to.push(buildx_place("--cache-to", "dest", text)?);
     }
-    let ttl_secs = match &args.cache_ttl {
-        Some(text) => duration(text).ok_or_else(|| {
-            UsageError::flag(
-                "--cache-ttl",
-                format_args!("\"{text}\" is not a duration such as 336h or 1h30m"),
-            )
-        })?,
-        None => DEFAULT_TTL_SECS,
-    };
+    let ttl_secs = ttl_secs(args.cache_ttl.as_deref())?;
     if args.no_push_cache {
         to.clear();
     }
@@ -226,6 +221,36 @@ pub(super) fn options(args: &BuildArgs, around: &Surroundings) -> Result<CacheOp
         runs: args.cache_run_layers.unwrap_or(true),
         copies: args.cache_copy_layers.unwrap_or(true),
     })
+}
+
+/// Where kaniko's warmer puts images, and its executor looks for them.
+pub(super) const DEFAULT_WARM: &str = "/cache";
+
+/// For how long what is kept is used.
+pub(super) fn ttl_secs(text: Option<&str>) -> Result<i64, UsageError> {
+    match text {
+        Some(text) => duration(text).ok_or_else(|| {
+            UsageError::flag(
+                "--cache-ttl",
+                format_args!("\"{text}\" is not a duration such as 336h or 1h30m"),
+            )
+        }),
+        None => Ok(DEFAULT_TTL_SECS),
+    }
+}
+
+/// The base images that are on this machine already.
+pub(super) fn warm(args: &BuildArgs, now: i64) -> Result<Option<WarmBases>, UsageError> {
+    let ttl_secs = ttl_secs(args.caching.cache_ttl.as_deref())?;
+    let directory = warm_directory(&args.caching);
+    Ok(directory.map(|directory| WarmBases::new(directory, now.saturating_sub(ttl_secs))))
+}
+
+fn warm_directory(args: &CacheArgs) -> Option<PathBuf> {
+    match &args.cache_dir {
+        Some(directory) => Some(absolute(directory)),
+        None => Some(PathBuf::from(DEFAULT_WARM)).filter(|path| args.cache && path.is_dir()),
+    }
 }
 
 /// The place that `--cache` and `--cache-repo` name.
@@ -345,12 +370,14 @@ pub(super) fn directories(args: &BuildArgs) -> Vec<PathBuf> {
     // What is wrong is told when the options are made.
     let places = from.chain(to).filter_map(Result::ok);
     let kaniko = kaniko_place(args).ok().flatten();
+    let warm = warm_directory(&args.caching).filter(|path| path.is_dir());
     places
         .chain(kaniko)
         .filter_map(|place| match place {
             CachePlace::Directory(path) => Some(path),
             CachePlace::Registry(_) => None,
         })
+        .chain(warm)
         .collect()
 }
 

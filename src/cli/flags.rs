@@ -12,6 +12,7 @@ use super::cache::{CacheArgs, CacheCommand};
 use super::index::IndexCommand;
 use super::push::PushArgs;
 use super::registries::RegistryArgs;
+use super::warm::WarmArgs;
 
 /// Builds container images from Dockerfiles inside CI jobs: no daemon, no privileges.
 #[derive(Debug, Parser)]
@@ -39,6 +40,15 @@ pub(super) struct Executor {
     /// The flags of a build.
     #[command(flatten)]
     pub build: BuildArgs,
+}
+
+/// The program under the name of kaniko's other program, `warmer`.
+#[derive(Debug, Parser)]
+#[command(name = "warmer", version, max_term_width = 110)]
+pub(super) struct Warmer {
+    /// Its flags.
+    #[command(flatten)]
+    pub warm: WarmArgs,
 }
 
 /// The subcommands.
@@ -69,6 +79,8 @@ pub(super) enum Command {
     Action,
     /// Print the version
     Version,
+    /// Put base images into a directory, for builds with --cache-dir
+    Warm(Box<WarmArgs>),
     /// Look after a cache that is a directory
     #[command(subcommand)]
     Cache(CacheCommand),
@@ -699,10 +711,6 @@ pub(super) enum CheckFormat {
 
 /// Flags of kaniko that are known and not supported, with what to do instead.
 pub(super) const UNSUPPORTED: &[(&str, &str)] = &[
-    (
-        "cache-dir",
-        "warmed base images are not supported yet: remove --cache-dir",
-    ),
     (
         "reproducible",
         "it is not supported yet: remove --reproducible",

@@ -26,6 +26,7 @@ mod runner_log;
 mod summary;
 mod terminal;
 mod transfer;
+mod warm;
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -44,7 +45,9 @@ use crate::ci::{CiError, Severity};
 use crate::sandbox::{self, Cancel, Choice, EnterOptions, SandboxError, scrub};
 
 use env::Env;
-use flags::{BuildArgs, Command, Executor, IsolationFlag, LogArgs, LogFormat, Program, Verbosity};
+use flags::{
+    BuildArgs, Command, Executor, IsolationFlag, LogArgs, LogFormat, Program, Verbosity, Warmer,
+};
 use render::{Renderer, Style};
 use resolve::Surroundings;
 
@@ -124,6 +127,7 @@ pub fn run(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> u8
             print_line(concat!("longshore ", env!("CARGO_PKG_VERSION")));
             0
         }
+        Parsed::Warm(args) => warm::warm(&args, &Env::new(environment), now()),
         Parsed::Push(args) => push::push(&args, &Env::new(environment)),
         Parsed::Index(index::IndexCommand::Create(args)) => {
             index::create(&args, &Env::new(environment))
@@ -188,6 +192,7 @@ enum Parsed {
         is_executor: bool,
     },
     Push(Box<push::PushArgs>),
+    Warm(Box<warm::WarmArgs>),
     Index(index::IndexCommand),
     Check(Box<flags::CheckArgs>),
     Debug(flags::DebugCommand),
@@ -249,12 +254,20 @@ fn parse(arguments: &[OsString]) -> Result<Parsed, u8> {
             is_executor,
         });
     }
+    if name == "warmer" {
+        let matches = Warmer::command()
+            .try_get_matches_from(arguments)
+            .map_err(fail)?;
+        let parsed = Warmer::from_arg_matches(&matches).map_err(fail)?;
+        return Ok(Parsed::Warm(Box::new(parsed.warm)));
+    }
     let command = Program::command().after_help(help_of_variables());
     let matches = command.try_get_matches_from(arguments).map_err(fail)?;
     Ok(
         match Program::from_arg_matches(&matches).map_err(fail)?.command {
             Command::Build(args) => Parsed::Build { args, is_executor },
             Command::Push(args) => Parsed::Push(args),
+            Command::Warm(args) => Parsed::Warm(args),
             Command::Index(command) => Parsed::Index(command),
             Command::Check(args) => Parsed::Check(args),
             Command::Debug(args) => Parsed::Debug(args.command),

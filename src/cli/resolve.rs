@@ -112,6 +112,7 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         allows_insecure: run_flags::allows_insecure(&args.allow)?,
         created,
         cache: cache::options(args, around)?,
+        warm: cache::warm(args, around.now)?,
         threads: args.jobs.map_or(around.processors, NonZeroUsize::get),
     })
 }

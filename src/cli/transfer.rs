@@ -70,6 +70,12 @@ pub(super) struct Transfer<'a> {
 pub(super) enum Failure {
     Usage(UsageError),
     Build(BuildError),
+    /// Neither of them.
+    Plain {
+        message: String,
+        /// What to do next.
+        hint: Option<String>,
+    },
 }
 
 impl From<UsageError> for Failure {
@@ -90,18 +96,46 @@ pub(super) fn run(
     env: &Env,
     work: impl AsyncFnOnce(&Transfer<'_>) -> Result<(), Failure>,
 ) -> u8 {
-    let style = match super::style(args.log, env) {
+    let access = Access {
+        registries: &args.registries,
+        credentials: &args.credentials,
+        log: args.log,
+    };
+    with_client(&access, env, async |client, renderer| {
+        work(&Transfer {
+            args,
+            client,
+            renderer,
+        })
+        .await
+    })
+}
+
+/// The flags of a command that speaks to registries.
+pub(super) struct Access<'a> {
+    pub(super) registries: &'a RegistryArgs,
+    pub(super) credentials: &'a CredentialArgs,
+    pub(super) log: LogArgs,
+}
+
+/// Runs a command that speaks to registries, and tells how it ended.
+pub(super) fn with_client(
+    access: &Access<'_>,
+    env: &Env,
+    work: impl AsyncFnOnce(Client, Arc<Renderer>) -> Result<(), Failure>,
+) -> u8 {
+    let style = match super::style(access.log, env) {
         Ok(style) => style,
         Err(error) => return super::report_usage(&error),
     };
     let renderer = Arc::new(Renderer::new(style, Log::default()));
-    let result = prepare(args, env, Arc::clone(&renderer)).and_then(|transfer| {
+    let result = prepare(access, env, &renderer).and_then(|client| {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .map_err(|source| Failure::Usage(UsageError::flag(super::PROGRAM, source)))?;
-        runtime.block_on(work(&transfer))
+        runtime.block_on(work(client, Arc::clone(&renderer)))
     });
     match result {
         Ok(()) => 0,
@@ -114,37 +148,37 @@ pub(super) fn run(
             renderer.error(&diagnostic::render(&error, None, style.has_color));
             error.exit_code()
         }
+        Err(Failure::Plain { message, hint }) => {
+            renderer.error(&diagnostic::plain(
+                &message,
+                hint.as_deref(),
+                style.has_color,
+            ));
+            1
+        }
     }
 }
 
-fn prepare<'a>(
-    args: &'a TransferArgs,
-    env: &Env,
-    renderer: Arc<Renderer>,
-) -> Result<Transfer<'a>, Failure> {
-    if keychain::has_secret_in_arguments(&args.credentials) {
+fn prepare(access: &Access<'_>, env: &Env, renderer: &Renderer) -> Result<Client, Failure> {
+    if keychain::has_secret_in_arguments(access.credentials) {
         renderer.send(Event::Warning {
             message: "a password in --registry-auth can be read by every process of this machine: use HOST=@FILE".to_owned(),
             span: None,
         });
     }
-    let options = registries::options(&args.registries, env)?;
+    let options = registries::options(access.registries, env)?;
     let since_epoch = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     let seed = u64::from(since_epoch.subsec_nanos()) ^ u64::from(std::process::id()) << 32;
     let http = registries::http_config(env, &options, seed)?;
-    let keychain = keychain::chain(&args.credentials, env, &http, &options.insecure_registries)?;
-    let client = Client::new(
+    let plain_http = &options.insecure_registries;
+    let keychain = keychain::chain(access.credentials, env, &http, plain_http)?;
+    Ok(Client::new(
         Http::new(http).map_err(BuildError::from)?,
         Arc::new(keychain),
         options,
-    );
-    Ok(Transfer {
-        args,
-        client,
-        renderer,
-    })
+    ))
 }
 
 impl Transfer<'_> {

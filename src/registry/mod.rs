@@ -24,7 +24,7 @@ pub use download::Download;
 pub use error::{Error, Reply, ReplyError};
 pub use mirror::{Mirror, MirrorError, Mirrors};
 pub use options::{Action, RegistryOptions, dialled};
-pub use pull::{DOCUMENT_LIMIT, RawManifest, ResolvedImage};
+pub use pull::{DOCUMENT_LIMIT, RawManifest, ResolvedImage, choose};
 pub use push::{BlobPush, BlobSource, BlobUpload};
 
 pub(crate) use partial::Partial;

@@ -43,6 +43,8 @@ pub struct ResolvedImage {
     pub passed_over: Vec<String>,
     /// The digest that the reference stands for: of the index if there is one, else of the manifest.
     pub digest: Digest,
+    /// The indexes that led to the manifest, as the registry served them.
+    pub indexes: Vec<Bytes>,
     /// The manifest's type, digest and size.
     pub descriptor: Descriptor,
     /// The manifest's bytes.
@@ -88,6 +90,7 @@ impl Client {
         let mut raw = self.manifest(reference).await?;
         let digest = raw.descriptor.digest.clone();
         let mut manifest = None;
+        let mut indexes = Vec::new();
         for _ in 0..=INDEX_DEPTH {
             match parse(reference, &raw)? {
                 Document::Manifest(found) => {
@@ -96,6 +99,7 @@ impl Client {
                 }
                 Document::Index(index) => {
                     let chosen = choose(&index, platform, reference)?;
+                    indexes.push(raw.bytes);
                     raw = self.manifest_of(reference, &chosen).await?;
                 }
             }
@@ -125,6 +129,7 @@ impl Client {
             source: None,
             passed_over: Vec::new(),
             digest,
+            indexes,
             descriptor,
             manifest_bytes,
             manifest,
@@ -390,7 +395,14 @@ fn parse(reference: &Reference, raw: &RawManifest) -> Result<Document, Error> {
 }
 
 /// Chooses the manifest that serves a platform best; the first of equals, as containerd does.
-fn choose(index: &Index, platform: &Platform, reference: &Reference) -> Result<Descriptor, Error> {
+///
+/// # Errors
+/// When the index has none for it.
+pub fn choose(
+    index: &Index,
+    platform: &Platform,
+    reference: &Reference,
+) -> Result<Descriptor, Error> {
     let offered = |descriptor: &Descriptor| descriptor.platform.clone();
     let candidates = index.manifests.iter().filter(|descriptor| {
         let media_type = &descriptor.media_type;

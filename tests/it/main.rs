@@ -40,3 +40,4 @@ mod signals;
 mod stages;
 #[cfg(feature = "s3")]
 mod stores;
+mod warming;
