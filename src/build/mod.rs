@@ -23,6 +23,7 @@ mod lint;
 mod mount;
 mod need;
 mod publish;
+mod repository;
 mod request;
 mod run;
 mod schedule;
@@ -180,6 +181,12 @@ pub fn run(
     {
         publish::label_revision(&mut plan, &configs, &request.labels, &fetched.commit);
     }
+    let git = repository::Git {
+        http: &http,
+        access: &request.git,
+        services,
+    };
+    repository::pin(&mut plan, request, git)?;
     for warning in &plan.warnings {
         let PlanWarning::UnusedBuildArgs(names) = warning;
         events.send(Event::Warning {

@@ -1,10 +1,12 @@
 //! Git contexts: what `--git` says, and who we are to git servers.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::context::Source;
 use crate::context::git::{GitAccess, GitOptions, HostToken, Login, SshAccess};
 use crate::http::{Origin, Secret};
+use crate::sandbox::Content;
 
 use super::UsageError;
 use super::env::Env;
@@ -55,8 +57,12 @@ pub(super) fn settle(
     Ok(())
 }
 
-/// Who we are to git servers, out of the environment.
-pub(super) fn access(context: &Source, env: &Env) -> Result<GitAccess, UsageError> {
+/// Who we are to git servers, out of the environment and the secrets that BuildKit has for that.
+pub(super) fn access(
+    context: &Source,
+    secrets: &BTreeMap<String, Content>,
+    env: &Env,
+) -> Result<GitAccess, UsageError> {
     let secret = |name: &str| env.text(name).map(Secret::new);
     let login = match (secret("GIT_USERNAME"), secret("GIT_PASSWORD")) {
         (None, None) => None,
@@ -81,7 +87,36 @@ pub(super) fn access(context: &Source, env: &Env) -> Result<GitAccess, UsageErro
     if let Source::Git(repository) = context {
         access.bind(repository);
     }
+    let secrets = secret_tokens(secrets, access.origin.as_ref());
+    access.host_tokens.splice(0..0, secrets);
     Ok(access)
+}
+
+/// `GIT_AUTH_TOKEN.HOST`, and `GIT_AUTH_TOKEN` for the host of the context.
+///
+/// # Deviation
+/// BuildKit gives `GIT_AUTH_TOKEN` to every host that a Dockerfile names.
+fn secret_tokens(secrets: &BTreeMap<String, Content>, context: Option<&Origin>) -> Vec<HostToken> {
+    let tokens = secrets.iter().filter_map(|(id, content)| {
+        let (origin, variable) = match id.strip_prefix("GIT_AUTH_TOKEN")? {
+            "" => (context?.clone(), "the secret GIT_AUTH_TOKEN"),
+            host => {
+                let url = format!("https://{}", host.strip_prefix('.')?);
+                let origin = Origin::of(&url::Url::parse(&url).ok()?)?;
+                (origin, "the secret GIT_AUTH_TOKEN of the host")
+            }
+        };
+        let token = std::str::from_utf8(content.expose()).ok()?.trim();
+        Some(HostToken {
+            origin,
+            login: Login {
+                user: Secret::new("x-access-token"),
+                password: Secret::new(token),
+            },
+            variable,
+        })
+    });
+    tokens.collect()
 }
 
 /// Keys and known hosts, from variables and from where OpenSSH keeps them.
@@ -224,5 +259,30 @@ mod tests {
             ["https://github.com:443", "https://gitlab.test:8443"]
         );
         assert!(host_tokens(&env(&[("CI_JOB_TOKEN", "b")])).is_empty());
+        let secrets = [
+            "GIT_AUTH_TOKEN",
+            "GIT_AUTH_TOKEN.h.io",
+            "GIT_AUTH_TOKENx",
+            "other",
+        ];
+        let secrets = secrets.map(|id| (id.to_owned(), Content::new(b"t\n".to_vec())));
+        let origins = |context: Option<&Origin>| -> Vec<String> {
+            let tokens = secret_tokens(&secrets.clone().into(), context);
+            assert!(
+                tokens
+                    .iter()
+                    .all(|token| token.login.password.expose() == "t")
+            );
+            tokens
+                .iter()
+                .map(|token| token.origin.to_string())
+                .collect()
+        };
+        assert_eq!(origins(None), ["https://h.io:443"]);
+        let context = Origin::of(&url::Url::parse("https://k.io").expect("a URL"));
+        assert_eq!(
+            origins(context.as_ref()),
+            ["https://k.io:443", "https://h.io:443"]
+        );
     }
 }

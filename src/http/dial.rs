@@ -44,15 +44,17 @@ impl Http {
                 });
             }
         }
-        let mut reason = "the name has no address".to_owned();
+        let mut reason = None;
         for address in addresses {
             let connecting = TcpStream::connect(SocketAddr::new(address, port));
             match tokio::time::timeout(self.shared.config.connect_timeout, connecting).await {
                 Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => reason = error.to_string(),
-                Err(_) => reason = "no answer in time".to_owned(),
+                Ok(Err(error)) => reason = Some(error.to_string()),
+                Err(_) => reason = Some("no answer in time".to_owned()),
             }
         }
-        Err(failed(reason))
+        Err(failed(
+            reason.unwrap_or_else(|| "the name has no address".to_owned()),
+        ))
     }
 }

@@ -317,6 +317,68 @@ result 'a host whose key is revoked' refuses 'is revoked' other -c "$repository"
 result 'no repository over SSH' refuses 'does not appear to be a git repository' keyed -c "ssh://$me@localhost:$new/nope.git"
 result 'nobody there' refuses 'cannot connect to localhost:1' keyed -c "ssh://$me@localhost:1/nope.git"
 
+# ADD: the same layer as COPY of the same files.
+mkdir -p "$work/adding"
+layers() { # DOCKERFILE ARGUMENTS...: the layers of an image
+  rm -rf "$work/added"
+  printf "$1" >"$work/adding.Dockerfile"
+  shift
+  build -c "$work/adding" -f "$work/adding.Dockerfile" --oci-layout-path "$work/added" "$@" >/dev/null || return
+  local manifest
+  manifest=$(sed -E 's/.*"digest": ?"sha256:([0-9a-f]+)".*/\1/' <(tr -d '\n' <"$work/added/index.json"))
+  tr -d '\n' <"$work/added/blobs/sha256/$manifest" | sed -E 's/.*"layers"//' | grep -oE 'sha256:[0-9a-f]+'
+}
+copied() { # COPY [DIR]: the layer of a copy of what the commit holds
+  rm -rf "$work/adding" && cp -a "$(at "$commit")/${2-}" "$work/adding"
+  layers "FROM scratch\n$1\n"
+}
+fails() { # WORDS DOCKERFILE
+  printf "$2" >"$work/adding.Dockerfile"
+  says "$1" -c "$work/adding" -f "$work/adding.Dockerfile"
+}
+address=https://$host/app.git
+whole_layer=$(copied 'COPY . /dst')
+part_layer=$(copied 'COPY . /dst' sub)
+mode_layer=$(copied 'COPY --chown=5:6 --chmod=u=rwX,go= . /dst')
+less_layer=$(copied 'COPY --exclude=sub . /dst')
+rm -rf "$work/adding" && mkdir "$work/adding"
+result 'ADD of a commit' same "$whole_layer" "$(layers "FROM scratch\nADD $address#$commit /dst\n")"
+result 'ADD of a branch, an empty reference by variable' same "$whole_layer" "$(layers "FROM scratch\nARG X=pull/7/head\nADD $address#refs/\${X} /dst/\n")"
+result 'ADD of a directory' same "$part_layer" "$(layers "FROM scratch\nADD $address#$commit:sub /dst\n")"
+result 'ADD by query' same "$part_layer" "$(layers "FROM scratch\nADD $address?ref=refs/pull/7/head&subdir=sub&checksum=${commit:0:8} /dst\n")"
+result 'ADD with owner and mode' same "$mode_layer" "$(layers "FROM scratch\nADD --chown=5:6 --chmod=u=rwX,go= $address#$commit /dst\n")"
+result 'ADD without some' same "$less_layer" "$(layers "FROM scratch\nADD --exclude=sub $address#$commit /dst\n")"
+result 'ADD --checksum' same "$whole_layer" "$(layers "FROM scratch\nADD --checksum=$commit $address#refs/pull/7/head /dst\n")"
+result 'ADD over SSH' same "$whole_layer" \
+  "$(GIT_SSH_KEY=$work/ssh/agent GIT_SSH_KNOWN_HOSTS=$(known "$new" host) layers "FROM scratch\nADD $repository#$commit /dst\n")"
+result 'ADD of another commit than it has to be' fails "is the commit $(git -C "$work/app" rev-parse main), not 0123456789" "FROM scratch\nADD --checksum=0123456789 $address#main /dst\n"
+result 'ADD of no reference' fails 'no branch or tag nope' "FROM scratch\nADD $address#nope /dst\n"
+result 'ADD of what is private' fails 'GIT_TOKEN is not set' "FROM scratch\nADD https://$host/private/app.git /dst\n"
+result 'ADD with the token of the server' same "$whole_layer" \
+  "$(GITHUB_SERVER_URL=https://$host GITHUB_TOKEN=canary-hub layers "FROM scratch\nADD https://$host/private/app.git#$commit /dst\n")"
+result 'ADD with the secret of the host' same "$whole_layer" \
+  "$(TOKEN=canary-hub layers "FROM scratch\nADD https://$host/private/app.git#$commit /dst\n" --secret "id=GIT_AUTH_TOKEN.$host,env=TOKEN")"
+layers "FROM scratch\nADD --keep-git-dir https://canary-token@$host/private/app.git#$commit /\n" >/dev/null
+rm -rf "$work/unpacked" && mkdir "$work/unpacked"
+for blob in "$work"/added/blobs/sha256/*; do tar -C "$work/unpacked" -xzf "$blob" 2>/dev/null; done
+result 'ADD --keep-git-dir' test "$(git -C "$work/unpacked" log --format=%H)" = "$commit"
+result 'which is whole' test -z "$(git -C "$work/unpacked" status --porcelain 2>&1)"
+result 'and without the credential' bash -c "! grep -rq canary '$work/unpacked' '$work/added' '$work/state' '$work/log'"
+# The cache goes by the commit.
+cached=(--cache --cache-repo "oci:$work/cache" --cache-copy-layers)
+: >"$work/requests"
+line="FROM scratch\nADD $address#side /dst\n"
+layers "$line" "${cached[@]}" >/dev/null
+fetched=$(sent /app.git)
+: >"$work/requests"
+again=$(layers "$line" "${cached[@]}")
+result "a cached ADD asks for the commit alone, $(sent /app.git) bytes of $fetched" test $(($(sent /app.git) * 10)) -lt "$fetched" -a -n "$again"
+git -C "$work/app" push -q "$served/app.git" "$earlier:refs/heads/moving"
+old_layers=$(layers "FROM scratch\nADD $address#moving /dst\n" "${cached[@]}")
+git -C "$work/app" push -q -f "$served/app.git" "$commit:refs/heads/moving"
+result 'and sees that a branch has moved' same "$whole_layer" "$(layers "FROM scratch\nADD $address#moving /dst\n" "${cached[@]}")"
+result 'to other files' test "$old_layers" != "$whole_layer"
+
 # Trees that git itself would not make.
 object() { git -C "$work/app" hash-object -t "$1" --literally -w --stdin; }
 raw() { printf '%s %s\0' "$1" "$2" && printf '%b' "$(sed -E 's/../\\x&/g' <<<"$3")"; }

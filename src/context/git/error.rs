@@ -26,6 +26,15 @@ pub enum GitError {
         #[source]
         source: http::Error,
     },
+    /// An answer broke off.
+    #[error("cannot fetch {url}")]
+    Interrupted {
+        /// The repository.
+        url: String,
+        /// Why.
+        #[source]
+        source: http::Error,
+    },
     /// SSH.
     #[error("cannot fetch {url}: {trouble}")]
     Ssh {
@@ -245,7 +254,8 @@ impl GitError {
     /// Says whether another try may succeed.
     pub(super) fn is_transient(&self) -> bool {
         match self {
-            Self::Http { source, .. } => source.is_transient(),
+            // A request has been sent again as often as it should.
+            Self::Interrupted { source, .. } => source.is_transient(),
             Self::Ssh { trouble, .. } => matches!(
                 **trouble,
                 SshTrouble::Connect { .. } | SshTrouble::Interrupted { .. }

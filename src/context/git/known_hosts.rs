@@ -216,7 +216,10 @@ mod tests {
         let mac = Hmac::<Sha1>::new_from_slice(&salt).expect("any length");
         let hash = mac.chain_update("[h.io]:2222").finalize().into_bytes();
         let line = format!("|1|{}|{} {ONE}", base64.encode(salt), base64.encode(hash));
-        assert_eq!(find("h.io", 2222, &[line.clone()]).keys.len(), 1);
+        assert_eq!(
+            find("h.io", 2222, std::slice::from_ref(&line)).keys.len(),
+            1
+        );
         assert!(find("h.io", 22, &[line]).keys.is_empty());
     }
 }

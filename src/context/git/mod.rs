@@ -106,3 +106,23 @@ pub fn fetch(
         url: source.remote.to_string(),
     })
 }
+
+/// Asks the server which commit `source` stands for; a commit that is named by all its digits is taken as it is.
+///
+/// # Errors
+/// As [`fetch`].
+#[cfg(feature = "git")]
+pub fn resolve(source: &GitSource, services: &GitServices<'_>) -> Result<String, GitError> {
+    fetch::resolve(source, services)
+}
+
+/// Says that this build of longshore does without git.
+///
+/// # Errors
+/// Always.
+#[cfg(not(feature = "git"))]
+pub fn resolve(source: &GitSource, _services: &GitServices<'_>) -> Result<String, GitError> {
+    Err(GitError::NotBuiltIn {
+        url: source.remote.to_string(),
+    })
+}

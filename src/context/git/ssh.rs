@@ -26,7 +26,7 @@ const SERVICE: &str = "git-upload-pack";
 /// How many characters of what the server says beside its answer are shown.
 const SAID_MAX: usize = 1000;
 /// How long the handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(60);
+const HANDSHAKE: Duration = Duration::from_mins(1);
 /// After so long without a word, the server is asked if it is still there; three times.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 /// How long the server may think about a pack.

@@ -258,11 +258,12 @@ struct HttpAnswer<'a> {
 
 impl Chunks for HttpAnswer<'_> {
     fn next(&mut self) -> Result<Option<Bytes>, GitError> {
-        let chunk =
-            wait(self.services, self.response.chunk())?.map_err(|source| GitError::Http {
+        let chunk = wait(self.services, self.response.chunk())?.map_err(|source| {
+            GitError::Interrupted {
                 url: self.name.clone(),
                 source,
-            })?;
+            }
+        })?;
         let length = chunk.as_ref().map_or(0, Bytes::len);
         self.received.fetch_add(length as u64, Ordering::Relaxed);
         Ok(chunk)
