@@ -21,6 +21,7 @@ mod layers;
 mod link;
 mod lint;
 mod mount;
+mod named;
 mod need;
 mod publish;
 mod repository;
@@ -51,20 +52,24 @@ use crate::oci::{Descriptor, Digest, ImageConfig, Platform};
 use crate::plan::{self, Options, Outline, Plan, PlanWarning};
 use crate::registry::Client;
 use crate::rootfs::{Protected, RelPath};
-use crate::sandbox::{Cancel, Executor};
+use crate::sandbox::{Cancel, Executor, Isolation};
 
 pub use error::{BuildError, CopyError, CopyFailure, DownloadError, UserError};
 pub use event::{Direction, Event, Events, StepResult, Stream};
-pub use fetch::check_push;
+pub use fetch::{check_push, tell_notes};
 pub use lint::{Known, check};
 pub use mount::MountFailure;
 pub use publish::on_event as on_output_event;
-pub use request::{CacheOptions, CachePlace, LayerOptions, Outputs, Request, SnapshotOptions};
+pub use request::{
+    BuildContext, CacheOptions, CachePlace, ContextPlace, LayerOptions, Outputs, Request,
+    SnapshotOptions,
+};
 
 use ahead::{Faults, Hits, Look};
 use engine::Engine;
 use fetch::Image;
 use keys::Keys;
+use named::NamedFiles;
 use need::Needs;
 use stage::StageResult;
 use upload::Uploads;
@@ -166,6 +171,7 @@ pub fn run(
         build_platform: Platform::host(),
         labels: request.labels.clone(),
         network: request.network,
+        contexts: named::plan_contexts(&request.contexts),
     };
     let (outline, images) = outline(&dockerfile, &options, request, &client, services)?;
 
@@ -188,15 +194,19 @@ pub fn run(
     };
     repository::pin(&mut plan, request, git)?;
     for warning in &plan.warnings {
-        let PlanWarning::UnusedBuildArgs(names) = warning;
-        events.send(Event::Warning {
-            message: format!(
+        let message = match warning {
+            PlanWarning::UnusedBuildArgs(names) => format!(
                 "build arguments that nothing declares: {}",
                 names.join(", ")
             ),
+            PlanWarning::UnusedContexts(_) => warning.to_string(),
+        };
+        events.send(Event::Warning {
+            message,
             span: None,
         });
     }
+    let named = named::open(request, &plan, &http, &scratch, services)?;
     publish::check_format(&plan, &images, request)?;
     let known = Known {
         context: Some(&context),
@@ -207,7 +217,7 @@ pub fn run(
 
     // 6. What the caches have, known before anything is unpacked; then the stages, as far as they are needed. The layers go
     // to registries and caches meanwhile, and what was made is kept also if a later step fails.
-    let keys = caching::keys(request, &plan, &images, &context);
+    let keys = caching::keys(request, &plan, &images, &context, &named);
     let caches = caching::open(&request.cache.from, &client);
     let hits = match &keys {
         Some(keys) => look_ahead(request, &plan, keys, &caches, services)?,
@@ -229,11 +239,16 @@ pub fn run(
         images: &images,
         keys: keys.as_ref(),
         context: &context,
+        named: &named,
         executor: &*executor,
         http: &http,
         client: &client,
         uploads: &uploads,
     };
+    let moves = executor.isolation() == Isolation::Inplace;
+    if moves {
+        request.files.leave();
+    }
     let built = parts.build(hits, services);
     let settled = block_on(services, uploads.settle());
     let StageResult { config, layers, .. } = built?;
@@ -241,11 +256,14 @@ pub fn run(
 
     // 7. The outputs, after everything that was set aside for the stages is back in its place. A tag is the last write.
     executor.restore()?;
+    request.files.come_back();
     let image = publish::assemble(config, layers, request)?;
     let published = block_on(
         services,
         publish::publish(&image, &images, request, &client, &on_event),
-    )??;
+    );
+    fetch::tell_notes(&client, events);
+    let published = published??;
 
     // 8. What came of it, in files; then the build's own directories go.
     publish::write_reports(&published, request, &*services.events)?;
@@ -316,6 +334,7 @@ struct Parts<'a> {
     images: &'a [Image],
     keys: Option<&'a Keys>,
     context: &'a Context,
+    named: &'a [Option<NamedFiles>],
     executor: &'a dyn Executor,
     http: &'a Http,
     client: &'a Client,
@@ -357,6 +376,7 @@ impl Parts<'_> {
             is_all_done,
             keeps_hits: self.request.cache.from != self.request.cache.to,
             context: self.context,
+            named: self.named,
             executor: self.executor,
             services: &services,
             ignored: ignored(self.request)?,
@@ -401,7 +421,7 @@ fn look_ahead(
     request: &Request,
     plan: &Plan,
     keys: &Keys,
-    caches: &[Arc<dyn Cache>],
+    caches: &[Cache],
     services: &Services,
 ) -> Result<Hits, BuildError> {
     let look = Look {
@@ -459,10 +479,12 @@ fn prepare(
     }
     // Where nothing is to be done, the push itself comes as early.
     if request.outputs.pushes && request.checks_push && !is_all_done {
-        block_on(
+        let checked = block_on(
             services,
             fetch::check_push(parts.client, &request.outputs.destinations),
-        )??;
+        )?;
+        fetch::tell_notes(parts.client, &*services.events);
+        checked?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{ArgAction, Args};
 
+use crate::auth::Files;
 use crate::build::{self, BuildError, Event, Events};
 use crate::http::Http;
 use crate::oci::Reference;
@@ -173,7 +174,13 @@ fn prepare(access: &Access<'_>, env: &Env, renderer: &Renderer) -> Result<Client
     let seed = u64::from(since_epoch.subsec_nanos()) ^ u64::from(std::process::id()) << 32;
     let http = registries::http_config(env, &options, seed)?;
     let plain_http = &options.insecure_registries;
-    let keychain = keychain::chain(access.credentials, env, &http, plain_http)?;
+    let keychain = keychain::chain(
+        access.credentials,
+        env,
+        &http,
+        plain_http,
+        &Files::default(),
+    )?;
     Ok(Client::new(
         Http::new(http).map_err(BuildError::from)?,
         Arc::new(keychain),
@@ -196,10 +203,20 @@ impl Transfer<'_> {
         content: &Content,
         destinations: &[Reference],
     ) -> Result<(), Failure> {
+        let published = self.push_retrying(content, destinations).await;
+        build::tell_notes(&self.client, &*self.renderer);
+        self.report(&published?, destinations)
+    }
+
+    async fn push_retrying(
+        &self,
+        content: &Content,
+        destinations: &[Reference],
+    ) -> Result<Published, Failure> {
         let events: Arc<dyn Events> = Arc::clone(&self.renderer) as Arc<dyn Events>;
         let on_event = build::on_output_event(&events);
         let mut tried = 0;
-        let published = loop {
+        loop {
             let pushing = output::push(
                 content,
                 destinations,
@@ -208,7 +225,7 @@ impl Transfer<'_> {
                 Some(&on_event),
             );
             match pushing.await {
-                Ok(published) => break published,
+                Ok(published) => return Ok(published),
                 Err(output::Error::Push { .. } | output::Error::PartlyPushed { .. })
                     if tried < self.args.push_retry =>
                 {
@@ -217,8 +234,7 @@ impl Transfer<'_> {
                 }
                 Err(error) => return Err(BuildError::from(error).into()),
             }
-        };
-        self.report(&published, destinations)
+        }
     }
 
     fn report(&self, published: &Published, names: &[Reference]) -> Result<(), Failure> {

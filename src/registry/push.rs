@@ -7,6 +7,7 @@ use bytes::Bytes;
 use url::Url;
 
 use super::client::{Call, Client, scope};
+use super::elsewhere::Elsewhere;
 use super::error::Error;
 use super::options::Action;
 use super::token::Scope;
@@ -29,6 +30,8 @@ pub enum BlobSource {
     },
     /// In a repository of the same or another registry.
     Remote(Reference),
+    /// Neither here nor in a registry.
+    Elsewhere(Elsewhere),
 }
 
 /// A blob to be put into a repository.
@@ -113,7 +116,10 @@ impl Client {
         let mut session = None;
         let own = match upload.source {
             BlobSource::Remote(reference) => self.blob_places(reference),
-            BlobSource::Bytes(_) | BlobSource::File(_) | BlobSource::Part { .. } => Vec::new(),
+            BlobSource::Bytes(_)
+            | BlobSource::File(_)
+            | BlobSource::Part { .. }
+            | BlobSource::Elsewhere(_) => Vec::new(),
         };
         let can_mount = |from: &&Reference| {
             !upload.is_forced
@@ -245,12 +251,14 @@ impl Client {
         );
         let mut backoff = self.shared.http.backoff();
         loop {
+            // What is elsewhere is brought here before a session is opened, which might not live that long.
+            let body = self.body(descriptor, source).await?;
             let location = match session.take() {
                 Some(location) => location,
-                None => self.start_upload(target, &what).await?,
+                None => self.start_upload(target, &what).await?.location,
             };
             let mut request = octets(Method::PUT, with_digest(location, &descriptor.digest));
-            request.body = self.body(descriptor, source);
+            request.body = body;
             request.on_sent = on_sent.cloned();
             let scope = scope(target, Action::Push);
             let call = Call {
@@ -284,8 +292,12 @@ impl Client {
         }
     }
 
-    /// Opens an upload session and gives its location.
-    pub(super) async fn start_upload(&self, target: &Reference, what: &str) -> Result<Url, Error> {
+    /// Opens an upload session.
+    pub(super) async fn start_upload(
+        &self,
+        target: &Reference,
+        what: &str,
+    ) -> Result<Session, Error> {
         let url = self.url(target, Action::Push, "blobs/uploads/").await?;
         let scope = scope(target, Action::Push);
         let request = Request::new(Method::POST, url);
@@ -298,14 +310,18 @@ impl Client {
                 retries: true,
             })
             .await?;
-        location(&response, what)
+        Ok(Session {
+            location: location(&response, what)?,
+            smallest_piece: smallest_piece(&response),
+        })
     }
 
-    fn body(&self, descriptor: &Descriptor, source: &BlobSource) -> Body {
-        match source {
+    async fn body(&self, descriptor: &Descriptor, source: &BlobSource) -> Result<Body, Error> {
+        Ok(match source {
             BlobSource::Bytes(bytes) => Body::Bytes(bytes.clone()),
             BlobSource::File(path) => Body::file(path.clone(), 0, descriptor.size),
             BlobSource::Part { path, offset } => Body::file(path.clone(), *offset, descriptor.size),
+            BlobSource::Elsewhere(blob) => Body::file(blob.file().await?, 0, descriptor.size),
             BlobSource::Remote(reference) => {
                 let (client, reference, descriptor) =
                     (self.clone(), reference.clone(), descriptor.clone());
@@ -313,7 +329,7 @@ impl Client {
                     client.download(&reference, &descriptor).into_stream()
                 }))
             }
-        }
+        })
     }
 
     /// Puts a manifest or index under a name: a tag or its digest. A tag must be the last write of a push.
@@ -379,8 +395,8 @@ impl Client {
     /// When the registry cannot be reached or refuses.
     pub async fn check_push(&self, target: &Reference) -> Result<(), Error> {
         let what = format!("check of the right to push to {}", target.name());
-        let location = self.start_upload(target, &what).await?;
-        self.cancel_if_some(target, Some(location)).await;
+        let session = self.start_upload(target, &what).await?;
+        self.cancel_if_some(target, Some(session.location)).await;
         Ok(())
     }
 
@@ -410,6 +426,13 @@ impl Client {
     }
 }
 
+/// An upload that is open.
+pub(super) struct Session {
+    pub(super) location: Url,
+    /// The least that the registry takes in one piece that is not the last, in bytes; 0 if it does not say.
+    pub(super) smallest_piece: u64,
+}
+
 /// What came of a mount.
 enum Mount {
     Done,
@@ -424,6 +447,14 @@ pub(super) fn octets(method: Method, url: Url) -> Request {
         header::CONTENT_TYPE,
         header::HeaderValue::from_static("application/octet-stream"),
     )
+}
+
+/// Reads the least that the registry takes in one piece.
+pub(super) fn smallest_piece(response: &Response) -> u64 {
+    let value = response.headers().get("oci-chunk-min-length");
+    value
+        .and_then(|value| value.to_str().ok()?.parse().ok())
+        .unwrap_or(0)
 }
 
 /// Reads the location of an upload, relative or absolute. Its query is kept as it is: it may be signed.
