@@ -17,6 +17,7 @@ mod options;
 mod partial;
 mod pull;
 mod push;
+mod referrers;
 mod token;
 
 pub use crate::http::OnBytes;
