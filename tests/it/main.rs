@@ -32,6 +32,7 @@ mod mistakes;
 mod mounts;
 mod naming;
 mod outputs;
+mod proxies;
 mod pushing;
 mod registries;
 mod repeating;
