@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::cache::{Cache, DirectoryCache, RegistryCache};
+use crate::cache::{Cache, DirectoryPlace, RegistryPlace};
 use crate::context::Context;
 use crate::oci::Digest;
 use crate::output::{ImageLayer, LayerSource};
-use crate::plan::{ChmodSpec, CopySource, Plan};
+use crate::plan::{ChmodSpec, CopyFrom, CopySource, Plan};
 use crate::registry::{Action, Client};
 
 use super::ahead::diff_ids;
@@ -14,22 +14,23 @@ use super::contents;
 use super::engine::{Engine, Stack};
 use super::fetch::Image;
 use super::keys::{Inputs, Keys};
+use super::named::NamedFiles;
 use super::request::CachePlace;
 use super::sources::SourceTree;
 use super::stage::StageResult;
 use super::{BuildError, Request, block_on, publish};
 
 /// Opens the caches that layers are looked up in, or kept in.
-pub(super) fn open(places: &[CachePlace], client: &Client) -> Vec<Arc<dyn Cache>> {
-    let open = |place: &CachePlace| -> Arc<dyn Cache> {
-        match place {
+pub(super) fn open(places: &[CachePlace], client: &Client) -> Vec<Cache> {
+    let open = |place: &CachePlace| {
+        Cache::new(match place {
             CachePlace::Registry(reference) => {
-                Arc::new(RegistryCache::new(client.clone(), reference))
+                Arc::new(RegistryPlace::new(client.clone(), reference))
             }
             CachePlace::Directory(path) => {
-                Arc::new(DirectoryCache::new(path.clone(), client.clone()))
+                Arc::new(DirectoryPlace::new(path.clone(), client.clone()))
             }
-        }
+        })
     };
     places.iter().map(open).collect()
 }
@@ -40,8 +41,13 @@ pub(super) fn keys(
     plan: &Plan,
     images: &[Image],
     context: &Context,
+    named: &[Option<NamedFiles>],
 ) -> Option<Keys> {
-    let mut inputs = Files { images, context };
+    let mut inputs = Files {
+        images,
+        context,
+        named,
+    };
     let (layers, snapshot) = (&request.layers, &request.snapshot);
     request
         .cache
@@ -53,6 +59,7 @@ pub(super) fn keys(
 struct Files<'a> {
     images: &'a [Image],
     context: &'a Context,
+    named: &'a [Option<NamedFiles>],
 }
 
 impl Inputs for Files<'_> {
@@ -61,13 +68,17 @@ impl Inputs for Files<'_> {
     }
 
     /// What goes wrong here goes wrong again, and is told, when the step is carried out.
-    fn contents(&mut self, sources: &[CopySource], chmod: Option<&ChmodSpec>) -> Option<Digest> {
-        let tree = SourceTree {
-            rootfs: self.context.rootfs(),
-            ignore: self.context.ignore(),
-            keeps_owner: false,
-            owners: Arc::default(),
-            name: "the build context".to_owned(),
+    fn contents(
+        &mut self,
+        from: CopyFrom,
+        sources: &[CopySource],
+        chmod: Option<&ChmodSpec>,
+    ) -> Option<Digest> {
+        let tree = match from {
+            CopyFrom::Named(number) => self.named[number].as_ref()?.tree(),
+            CopyFrom::Context | CopyFrom::Stage(_) | CopyFrom::Image(_) => {
+                SourceTree::of_context(self.context)
+            }
         };
         contents::digest(sources, chmod, &tree, &mut Vec::new()).ok()
     }
@@ -92,7 +103,7 @@ impl Engine<'_> {
                 layers: &cached,
             };
             for (number, layer) in cached.iter().enumerate() {
-                if matches!(layer.source, LayerSource::Remote(_)) {
+                if !matches!(layer.source, LayerSource::File(_)) {
                     self.blob(stack, number)?;
                 }
             }

@@ -21,6 +21,7 @@ mod layers;
 mod link;
 mod lint;
 mod mount;
+mod named;
 mod need;
 mod publish;
 mod request;
@@ -50,7 +51,7 @@ use crate::oci::{Descriptor, Digest, ImageConfig, Platform};
 use crate::plan::{self, Options, Outline, Plan, PlanWarning};
 use crate::registry::Client;
 use crate::rootfs::{Protected, RelPath};
-use crate::sandbox::{Cancel, Executor};
+use crate::sandbox::{Cancel, Executor, Isolation};
 
 pub use error::{BuildError, CopyError, CopyFailure, DownloadError, UserError};
 pub use event::{Direction, Event, Events, StepResult, Stream};
@@ -58,12 +59,16 @@ pub use fetch::{check_push, tell_notes};
 pub use lint::{Known, check};
 pub use mount::MountFailure;
 pub use publish::on_event as on_output_event;
-pub use request::{CacheOptions, CachePlace, LayerOptions, Outputs, Request, SnapshotOptions};
+pub use request::{
+    BuildContext, CacheOptions, CachePlace, ContextPlace, LayerOptions, Outputs, Request,
+    SnapshotOptions,
+};
 
 use ahead::{Faults, Hits, Look};
 use engine::Engine;
 use fetch::Image;
 use keys::Keys;
+use named::NamedFiles;
 use need::Needs;
 use stage::StageResult;
 use upload::Uploads;
@@ -165,6 +170,7 @@ pub fn run(
         build_platform: Platform::host(),
         labels: request.labels.clone(),
         network: request.network,
+        contexts: named::plan_contexts(&request.contexts),
     };
     let (outline, images) = outline(&dockerfile, &options, request, &client, services)?;
 
@@ -181,15 +187,19 @@ pub fn run(
         publish::label_revision(&mut plan, &configs, &request.labels, &fetched.commit);
     }
     for warning in &plan.warnings {
-        let PlanWarning::UnusedBuildArgs(names) = warning;
-        events.send(Event::Warning {
-            message: format!(
+        let message = match warning {
+            PlanWarning::UnusedBuildArgs(names) => format!(
                 "build arguments that nothing declares: {}",
                 names.join(", ")
             ),
+            PlanWarning::UnusedContexts(_) => warning.to_string(),
+        };
+        events.send(Event::Warning {
+            message,
             span: None,
         });
     }
+    let named = named::open(request, &plan, &http, &scratch, services)?;
     publish::check_format(&plan, &images, request)?;
     let known = Known {
         context: Some(&context),
@@ -200,7 +210,7 @@ pub fn run(
 
     // 6. What the caches have, known before anything is unpacked; then the stages, as far as they are needed. The layers go
     // to registries and caches meanwhile, and what was made is kept also if a later step fails.
-    let keys = caching::keys(request, &plan, &images, &context);
+    let keys = caching::keys(request, &plan, &images, &context, &named);
     let caches = caching::open(&request.cache.from, &client);
     let hits = match &keys {
         Some(keys) => look_ahead(request, &plan, keys, &caches, services)?,
@@ -222,11 +232,16 @@ pub fn run(
         images: &images,
         keys: keys.as_ref(),
         context: &context,
+        named: &named,
         executor: &*executor,
         http: &http,
         client: &client,
         uploads: &uploads,
     };
+    let moves = executor.isolation() == Isolation::Inplace;
+    if moves {
+        request.files.leave();
+    }
     let built = parts.build(hits, services);
     let settled = block_on(services, uploads.settle());
     let StageResult { config, layers, .. } = built?;
@@ -234,6 +249,7 @@ pub fn run(
 
     // 7. The outputs, after everything that was set aside for the stages is back in its place. A tag is the last write.
     executor.restore()?;
+    request.files.come_back();
     let image = publish::assemble(config, layers, request)?;
     let published = block_on(
         services,
@@ -311,6 +327,7 @@ struct Parts<'a> {
     images: &'a [Image],
     keys: Option<&'a Keys>,
     context: &'a Context,
+    named: &'a [Option<NamedFiles>],
     executor: &'a dyn Executor,
     http: &'a Http,
     client: &'a Client,
@@ -352,6 +369,7 @@ impl Parts<'_> {
             is_all_done,
             keeps_hits: self.request.cache.from != self.request.cache.to,
             context: self.context,
+            named: self.named,
             executor: self.executor,
             services: &services,
             ignored: ignored(self.request)?,
@@ -396,7 +414,7 @@ fn look_ahead(
     request: &Request,
     plan: &Plan,
     keys: &Keys,
-    caches: &[Arc<dyn Cache>],
+    caches: &[Cache],
     services: &Services,
 ) -> Result<Hits, BuildError> {
     let look = Look {

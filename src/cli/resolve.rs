@@ -9,6 +9,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::auth::Files;
 use crate::build::{LayerOptions, Outputs, Request, SnapshotOptions};
 use crate::context::{Source, SourceError};
 use crate::oci::{Compression, Platform, Reference};
@@ -16,6 +17,7 @@ use crate::output::Format;
 
 use super::UsageError;
 use super::cache;
+use super::contexts;
 use super::env::Env;
 use super::flags::{BuildArgs, CompressionFlag, FormatFlag, SnapshotModeFlag, parse_bool};
 use super::{registries, run_flags};
@@ -48,13 +50,15 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
     let registry = registries::options(&args.registries, env)?;
     let http = registries::http_config(env, &registry, around.seed)?;
     let plain_http = &registry.insecure_registries;
+    let files = Files::default();
     let keychain = Arc::new(super::keychain::chain(
         &args.credentials,
         env,
         &http,
         plain_http,
+        &files,
     )?);
-    let stores = super::keychain::stores(&args.credentials, env, &http)?;
+    let stores = super::keychain::stores(&args.credentials, env, &http, &files)?;
     let created = match env.text("SOURCE_DATE_EPOCH") {
         Some(text) => text
             .trim()
@@ -72,10 +76,12 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
     )?;
     let mut context = context(args, around)?;
     super::git::settle(&mut context, &args.git, &build_args, env)?;
+    let contexts = contexts::contexts(&args.build_context, &context, &build_args, env)?;
     Ok(Request {
         git: super::git::access(&context, env)?,
         context,
         context_sub_path: args.context_sub_path.clone(),
+        contexts,
         dockerfile: args.dockerfile.clone(),
         build_args,
         // CI systems pass an empty text for what nobody set.
@@ -99,6 +105,7 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         registry,
         stores,
         keychain,
+        files,
         download_retries: args.image_download_retry,
         extract_retries: args.image_fs_extract_retry,
         push_retries: args.push_retry,
@@ -155,6 +162,7 @@ pub(super) fn keep(args: &BuildArgs, is_executor: bool) -> Vec<PathBuf> {
         Ok(Source::Directory(path)) => keep.push(absolute(&path)),
         Ok(Source::Archive(_) | Source::Stdin | Source::Object(_) | Source::Git(_)) | Err(_) => {}
     }
+    keep.extend(contexts::directories(&args.build_context));
     // The root itself cannot be kept; what a mistake is, is told when the context is opened.
     keep.retain(|path| path != Path::new("/"));
     keep

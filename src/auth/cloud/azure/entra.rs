@@ -157,7 +157,7 @@ impl Azure {
                 }
                 let federated = match self.get("AZURE_FEDERATED_TOKEN_FILE") {
                     Some(file) => Some((
-                        CloudHttp::read_file(Path::new(file))?,
+                        self.options.http.read_file(Path::new(file))?,
                         "AZURE_FEDERATED_TOKEN_FILE".to_owned(),
                     )),
                     None => {
