@@ -144,7 +144,7 @@ impl Azure {
                 }
                 tried.push("AZURE_CLIENT_SECRET is not set".to_owned());
                 if let Some(file) = self.get(CERTIFICATE) {
-                    let pem = CloudHttp::read_file(Path::new(file))?;
+                    let pem = self.options.http.read_file(Path::new(file))?;
                     let now = (self.options.now)();
                     let audience = who.token_url()?;
                     let assertion = assertion::sign(pem.expose(), who.id, audience.as_str(), now)
