@@ -92,7 +92,7 @@ sed '1,/^---$/d' gitlab/templates/longshore.yml >"$work/template.yml"
 check 'the GitLab files by their schema' "$tools/bin/check-jsonschema" --builtin-schema vendor.gitlab-ci --data-transform gitlab-ci \
   "$work/template.yml" gitlab/examples/*.yml
 "$longshore" build --help >"$work/help"
-"$longshore" index create --help >>"$work/help"
+{ "$longshore" index create --help; "$longshore" check --help; } >>"$work/help"
 flags=$(
   {
     cat src/ci/inputs.rs gitlab/templates/*.yml gitlab/examples/*.yml tekton/*/longshore/0.1/*.yaml tekton/*/longshore/0.1/samples/*.yaml \
