@@ -176,6 +176,7 @@ pub enum GitError {
 
 impl GitError {
     /// Says whether another try may succeed.
+    #[cfg(feature = "git")]
     pub(super) fn is_transient(&self) -> bool {
         match self {
             Self::Http { source, .. } => source.is_transient(),
