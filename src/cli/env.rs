@@ -115,6 +115,10 @@ pub(super) const VARIABLES: &[(&str, &str)] = &[
         "the credential of the git context, for its host alone; the token wins",
     ),
     (
+        "GIT_SSH_KEY, GIT_SSH_KNOWN_HOSTS",
+        "the private key for repositories over SSH and the hosts that are believed, each as a file or its content, beside ~/.ssh",
+    ),
+    (
         "GIT_PULL_METHOD",
         "how the server of a git:// context is spoken to: https, or http",
     ),
@@ -142,7 +146,10 @@ pub(super) const VARIABLES: &[(&str, &str)] = &[
         "SOURCE_DATE_EPOCH",
         "the time that the image carries, in seconds since 1970",
     ),
-    ("SSH_AUTH_SOCK", "the SSH agent that --ssh ID forwards"),
+    (
+        "SSH_AUTH_SOCK",
+        "the SSH agent that --ssh ID forwards, and that knows our keys for repositories over SSH",
+    ),
     ("NO_COLOR", "no colours in the log"),
     (
         "PATH",
@@ -199,7 +206,14 @@ impl Env {
             .retain(|name, _| !names.iter().any(|removed| name == removed));
     }
 
-    /// All variables.
+    /// Those that are text, for the CI systems' room.
+    pub(super) fn pairs(&self) -> crate::ci::Env {
+        self.iter()
+            .filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)))
+            .collect()
+    }
+
+    /// All of them, as they are.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&OsString, &OsString)> {
         self.0.iter()
     }
