@@ -364,6 +364,8 @@ fn settings(layers: &LayerOptions, snapshot: &SnapshotOptions) -> CacheKey {
         level,
         single,
         newest_secs,
+        // It is in the time by now.
+        is_dated_by_commit: _,
     } = layers;
     let SnapshotOptions {
         by_time_only,

@@ -155,6 +155,7 @@ pub fn run(
     });
 
     let dated = request
+        .layers
         .is_dated_by_commit
         .then(|| context.fetched())
         .flatten()

@@ -81,8 +81,6 @@ pub struct Request {
     pub allows_insecure: bool,
     /// The time that the image carries, in seconds since 1970.
     pub created: i64,
-    /// Whether a git context's commit dates the image, and no file of a new layer is newer than it.
-    pub is_dated_by_commit: bool,
     /// What is remembered between builds.
     pub cache: CacheOptions,
     /// Base images that are on this machine already.
@@ -179,6 +177,8 @@ pub struct LayerOptions {
     pub single: bool,
     /// No file of a new layer is newer, in seconds since 1970.
     pub newest_secs: Option<i64>,
+    /// Whether the commit of a git context says that time, and that of the image.
+    pub is_dated_by_commit: bool,
 }
 
 /// How changes are told apart.

@@ -97,6 +97,7 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         outputs: outputs(args, env)?,
         layers: LayerOptions {
             newest_secs: args.reproducible.then(|| epoch.unwrap_or(0)),
+            is_dated_by_commit: args.reproducible && epoch.is_none(),
             ..layer_options(args)?
         },
         snapshot,
@@ -117,7 +118,6 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         network: run_flags::network(args.network),
         allows_insecure: run_flags::allows_insecure(&args.allow)?,
         created: epoch.unwrap_or(if args.reproducible { 0 } else { around.now }),
-        is_dated_by_commit: args.reproducible && epoch.is_none(),
         cache: CacheOptions {
             is_created_explicit: args.reproducible || epoch.is_some(),
             ..cache::options(args, around)?
@@ -398,7 +398,7 @@ fn layer_options(args: &BuildArgs) -> Result<LayerOptions, UsageError> {
         compression,
         level,
         single: args.single_snapshot,
-        newest_secs: None,
+        ..LayerOptions::default()
     })
 }
 
