@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::cache::{Cache, DirectoryPlace, GhaPlace, RegistryPlace};
+use crate::cache::{BucketPlace, Cache, DirectoryPlace, GhaPlace, RegistryPlace};
 use crate::context::Context;
 use crate::http::Http;
 use crate::oci::Digest;
@@ -56,6 +56,7 @@ impl Caches {
                     Arc::new(RegistryPlace::with_image(client, reference, platform))
                 }
                 CachePlace::Directory(path) => Arc::new(DirectoryPlace::new(path.clone(), client)),
+                CachePlace::Bucket(options) => Arc::new(BucketPlace::new(client, scratch, options)),
                 CachePlace::Gha(options) => {
                     Arc::new(GhaPlace::new(http.clone(), client, scratch, options))
                 }

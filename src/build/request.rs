@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::auth::{Files, Keychain};
-use crate::cache::GhaOptions;
 use crate::cache::WarmBases;
+use crate::cache::{BucketOptions, GhaOptions};
 use crate::context::Source;
 use crate::context::git::GitAccess;
 use crate::http::HttpConfig;
@@ -229,6 +229,8 @@ pub enum CachePlace {
     Image(Reference),
     /// A directory of this machine.
     Directory(PathBuf),
+    /// A bucket of S3, Google or Azure.
+    Bucket(Box<BucketOptions>),
     /// The cache service of GitHub Actions.
     Gha(GhaOptions),
 }

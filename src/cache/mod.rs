@@ -3,7 +3,8 @@
 //! A [`CacheKey`] names what a step makes; [`KeyHasher`] makes one out of everything that the step depends on. An [`Entry`]
 //! says what came of a step, with all layers between the base and it, so that an entry is one consistent state and never a
 //! mixture of several builds. A [`Place`] keeps blobs by their digests and small documents by their names: a registry
-//! ([`RegistryPlace`]), a directory ([`DirectoryPlace`]), GitHub's cache service ([`GhaPlace`]). [`Cache`] keeps entries in any place. [`WarmBases`] keeps base
+//! ([`RegistryPlace`]), a directory ([`DirectoryPlace`]), a bucket
+//! ([`BucketPlace`]), GitHub's cache service ([`GhaPlace`]). [`Cache`] keeps entries in any place. [`WarmBases`] keeps base
 //! images, whole and ahead of builds.
 //!
 //! This room does not know what a step is, and believes nothing that it reads: an entry that is not whole or not the one
@@ -11,6 +12,7 @@
 //! a warning.
 
 mod bases;
+mod bucket;
 mod directory;
 mod entry;
 mod gha;
@@ -28,6 +30,7 @@ use crate::oci::Reference;
 use crate::registry::{self as distribution, BlobSource};
 
 pub use bases::{WarmBases, Warmed};
+pub use bucket::{BucketOptions, BucketPlace};
 pub use directory::DirectoryPlace;
 pub use entry::{Entry, Record, Unfit};
 pub use gha::{GhaOptions, GhaPlace};
@@ -87,6 +90,9 @@ pub enum Error {
         /// What it said.
         reason: String,
     },
+    /// A bucket.
+    #[error(transparent)]
+    Store(#[from] crate::store::Error),
     /// No usable answer.
     #[error(transparent)]
     Http(#[from] crate::http::Error),

@@ -4,15 +4,18 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args, Subcommand};
 
+use crate::auth::Files;
 use crate::build::{CacheOptions, CachePlace};
 use crate::cache::{self, StoredEntries, WarmBases};
+use crate::http::HttpConfig;
 use crate::oci::Reference;
+use crate::store::Stores;
 
 use super::UsageError;
 use super::diagnostic;
 use super::env::Env;
 use super::flags::{BuildArgs, switch};
-use super::places::{self, Direction, Named};
+use super::places::{self, Around, Direction, Named};
 use super::render::bytes_text;
 use super::resolve::{Surroundings, absolute};
 
@@ -25,10 +28,10 @@ pub(super) struct CacheArgs {
     /// Where layers are cached: a repository, or a directory as `oci:PATH` [default: the first destination's, with /cache]
     #[arg(long, value_name = "REPOSITORY", help_heading = "Cache")]
     pub cache_repo: Option<String>,
-    /// A cache to look layers up in, as buildx takes it: `type=registry,ref=REFERENCE`, `type=local,src=DIR`, `type=gha`; may be repeated
+    /// A cache to look layers up in, as buildx takes it: `type=registry,ref=REFERENCE`, `type=local,src=DIR`, `type=gha`, `type=s3`, `type=gcs`, `type=azblob`; may be repeated
     #[arg(long, value_name = "CACHE", help_heading = "Cache")]
     pub cache_from: Vec<String>,
-    /// A cache to keep new layers in: `type=registry,ref=REFERENCE`, `type=local,dest=DIR`, `type=gha`, `type=inline`; may be repeated
+    /// A cache to keep new layers in: `type=registry,ref=REFERENCE`, `type=local,dest=DIR`, `type=gha`, `type=inline`, `type=s3`, `type=gcs`, `type=azblob`; may be repeated
     #[arg(long, value_name = "CACHE", help_heading = "Cache")]
     pub cache_to: Vec<String>,
     /// A directory of base images that `longshore warm` put there [default: /cache with --cache, if it exists]
@@ -196,7 +199,18 @@ const DEFAULT_TTL_SECS: i64 = 336 * 3600;
 /// kaniko caches layers of COPY only with `--cache-copy-layers`. Here both are on: a build in which nothing changed finds
 /// everything, and a key of a COPY costs no more than reading the files. A layer of a kind that is switched off is
 /// neither looked up nor kept for itself; as a part of what lies under another layer it is.
-pub(super) fn options(args: &BuildArgs, around: &Surroundings) -> Result<CacheOptions, UsageError> {
+pub(super) fn options(
+    args: &BuildArgs,
+    around: &Surroundings,
+    http: &HttpConfig,
+    files: &Files,
+) -> Result<CacheOptions, UsageError> {
+    let credentials = &args.credentials;
+    let stores = |env: &Env| super::keychain::stores(credentials, env, http, files);
+    let places_around = Around {
+        env: &around.env,
+        stores: &stores,
+    };
     let place = kaniko_place(args)?;
     let args = &args.caching;
     let mut from: Vec<CachePlace> = place.clone().into_iter().collect();
@@ -209,7 +223,7 @@ pub(super) fn options(args: &BuildArgs, around: &Surroundings) -> Result<CacheOp
         (Direction::To, &args.cache_to, &mut to),
     ] {
         for text in texts {
-            let (named, is_required) = places::named(direction, text, &around.env)?;
+            let (named, is_required) = places::named(direction, text, &places_around)?;
             match named {
                 Named::Place(place) => {
                     if is_required {
@@ -313,24 +327,33 @@ fn kaniko_place(args: &BuildArgs) -> Result<Option<CachePlace>, UsageError> {
 
 /// The directories of caches, which must stay where they are while an in-place build uses `/`.
 pub(super) fn directories(args: &BuildArgs) -> Vec<PathBuf> {
+    let (env, stores) = (Env::default(), |_: &Env| Ok(Stores::default()));
+    let nowhere = Around {
+        env: &env,
+        stores: &stores,
+    };
     let from = args.caching.cache_from.iter();
     let from = from.map(|text| (Direction::From, text));
     let to = args.caching.cache_to.iter();
     let named = from.chain(to.map(|text| (Direction::To, text)));
     // What is wrong is told when the options are made; a directory needs nothing of the environment.
-    let places = named.filter_map(|(direction, text)| {
-        match places::named(direction, text, &Env::default()) {
-            Ok((Named::Place(place), _)) => Some(place),
-            Ok((Named::Inline | Named::Absent(_), _)) | Err(_) => None,
-        }
-    });
+    let places =
+        named.filter_map(
+            |(direction, text)| match places::named(direction, text, &nowhere) {
+                Ok((Named::Place(place), _)) => Some(place),
+                Ok((Named::Inline | Named::Absent(_), _)) | Err(_) => None,
+            },
+        );
     let kaniko = kaniko_place(args).ok().flatten();
     let warm = warm_directory(&args.caching).filter(|path| path.is_dir());
     places
         .chain(kaniko)
         .filter_map(|place| match place {
             CachePlace::Directory(path) => Some(path),
-            CachePlace::Registry(_) | CachePlace::Image(_) | CachePlace::Gha(_) => None,
+            CachePlace::Registry(_)
+            | CachePlace::Image(_)
+            | CachePlace::Bucket(_)
+            | CachePlace::Gha(_) => None,
         })
         .chain(warm)
         .collect()

@@ -54,6 +54,10 @@ pub(super) const VARIABLES: &[(&str, &str)] = &[
         "registry credentials: the content of a config.json, or its absolute path",
     ),
     (
+        "AWS_BUCKET, BUILDKIT_AZURE_STORAGE_ACCOUNT_URL",
+        "the bucket of type=s3 and the account of type=azblob, where the cache's own fields do not say it",
+    ),
+    (
         "ACTIONS_RESULTS_URL, ACTIONS_RUNTIME_TOKEN",
         "where GitHub's cache service is, and the job's token for it: type=gha",
     ),

@@ -5,6 +5,7 @@
 //! does not show; then the isolation is entered, while there is one thread; only then are credentials read.
 
 mod auth;
+mod buckets;
 mod cache;
 mod check;
 mod ci;

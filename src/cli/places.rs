@@ -6,8 +6,10 @@ use crate::build::CachePlace;
 use crate::cache::GhaOptions;
 use crate::http::Secret;
 use crate::oci::Reference;
+use crate::store::Stores;
 
 use super::UsageError;
+use super::buckets;
 use super::env::Env;
 use super::resolve::absolute;
 
@@ -32,6 +34,14 @@ impl Direction {
     }
 }
 
+/// What a name may depend on.
+pub(super) struct Around<'a> {
+    /// The environment.
+    pub(super) env: &'a Env,
+    /// Makes the stores that can be reached with an environment.
+    pub(super) stores: &'a dyn Fn(&Env) -> Result<Stores, UsageError>,
+}
+
 /// What a text names.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Named {
@@ -44,7 +54,7 @@ pub(super) enum Named {
 }
 
 /// The fields of a text, each taken once.
-struct Fields<'a> {
+pub(super) struct Fields<'a> {
     flag: &'static str,
     kind: &'a str,
     pairs: Vec<(&'a str, &'a str)>,
@@ -75,12 +85,12 @@ impl<'a> Fields<'a> {
         Ok(Self { flag, kind, pairs })
     }
 
-    fn bad(&self, reason: impl std::fmt::Display) -> UsageError {
+    pub(super) fn bad(&self, reason: impl std::fmt::Display) -> UsageError {
         UsageError::flag(self.flag, reason)
     }
 
     /// Takes a field that may be absent or empty; of several the last counts.
-    fn take(&mut self, wanted: &str) -> Option<&'a str> {
+    pub(super) fn take(&mut self, wanted: &str) -> Option<&'a str> {
         let mut found = None;
         self.pairs.retain(|(name, value)| {
             let is_wanted = *name == wanted;
@@ -93,7 +103,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Takes a field that must be there.
-    fn need(&mut self, wanted: &str) -> Result<&'a str, UsageError> {
+    pub(super) fn need(&mut self, wanted: &str) -> Result<&'a str, UsageError> {
         let found = self.take(wanted);
         found.ok_or_else(|| self.bad(format_args!("type={} needs {wanted}=", self.kind)))
     }
@@ -128,7 +138,7 @@ impl<'a> Fields<'a> {
 pub(super) fn named(
     direction: Direction,
     text: &str,
-    env: &Env,
+    around: &Around<'_>,
 ) -> Result<(Named, bool), UsageError> {
     let mut fields = Fields::parse(direction.flag(), text)?;
     let named = match fields.kind {
@@ -146,19 +156,17 @@ pub(super) fn named(
             })?;
             Named::Place(CachePlace::Directory(absolute(Path::new(directory))))
         }
-        "gha" => gha(&mut fields, env)?,
+        "gha" => gha(&mut fields, around.env)?,
         "inline" if direction == Direction::To => Named::Inline,
         "inline" => {
             return Err(fields.bad("an image with entries within is type=registry,ref=IMAGE"));
         }
-        kind @ ("s3" | "azblob" | "gcs") => {
-            return Err(fields.bad(format_args!(
-                "type={kind} is not supported yet: use type=registry, type=local or type=gha"
-            )));
-        }
+        "s3" => Named::Place(buckets::s3(&mut fields, around)?),
+        "gcs" => Named::Place(buckets::gcs(&mut fields, around)?),
+        "azblob" => Named::Place(buckets::azblob(&mut fields, around)?),
         other => {
             return Err(fields.bad(format_args!(
-                "type={other} is not known: expected registry, local or gha"
+                "type={other} is not known: expected registry, local, gha, s3, gcs or azblob"
             )));
         }
     };
@@ -231,7 +239,15 @@ mod tests {
     #[test]
     fn caches_are_named_as_in_buildx() {
         let mut env = Env::default();
-        let place = |text: &str| named(Direction::To, text, &Env::default());
+        let stores = |_: &Env| Ok(Stores::default());
+        let nothing = Env::default();
+        let place = |text: &str| {
+            let around = Around {
+                env: &nothing,
+                stores: &stores,
+            };
+            named(Direction::To, text, &around)
+        };
         let registry = |text: &str| Named::Place(CachePlace::Registry(text.parse().unwrap()));
         for (text, expect) in [
             ("x.io/a:cache", registry("x.io/a:cache")),
@@ -270,7 +286,11 @@ mod tests {
         assert!(matches!(place("type=gha").unwrap().0, Named::Absent(_)));
         env.set("ACTIONS_RESULTS_URL", "https://results.invalid/x");
         env.set("ACTIONS_RUNTIME_TOKEN", "hunter2");
-        let found = named(Direction::From, "type=gha,scope=app,mode=max", &env);
+        let around = Around {
+            env: &env,
+            stores: &stores,
+        };
+        let found = named(Direction::From, "type=gha,scope=app,mode=max", &around);
         let (found, _) = found.unwrap();
         let expect = GhaOptions {
             url: "https://results.invalid/x/".parse().unwrap(),

@@ -59,6 +59,7 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         &files,
     )?);
     let stores = super::keychain::stores(&args.credentials, env, &http, &files)?;
+    let caching = cache::options(args, around, &http, &files)?;
     let snapshot = SnapshotOptions {
         by_time_only: args.snapshot_mode == Some(SnapshotModeFlag::Time),
         ignored: args.ignore_path.clone(),
@@ -120,7 +121,7 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         created: epoch.unwrap_or(if args.reproducible { 0 } else { around.now }),
         cache: CacheOptions {
             is_created_explicit: args.reproducible || epoch.is_some(),
-            ..cache::options(args, around)?
+            ..caching
         },
         warm: cache::warm(args, around.now)?,
         threads: args.jobs.map_or(around.processors, NonZeroUsize::get),

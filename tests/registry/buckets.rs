@@ -15,7 +15,7 @@ const SINGLE: usize = 8 << 20;
 
 /// The place that LONGSHORE_TEST_FOLDER names, reached by the process's own variables.
 #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
-async fn folder() -> Option<Folder> {
+pub(crate) async fn folder() -> Option<Folder> {
     let Ok(url) = std::env::var("LONGSHORE_TEST_FOLDER") else {
         eprintln!("SKIPPED: LONGSHORE_TEST_FOLDER is not set (tests/services sets it)");
         return None;
@@ -44,7 +44,7 @@ fn bytes(length: usize, seed: u8) -> Bytes {
     bytes.take(length).collect::<Vec<u8>>().into()
 }
 
-async fn read(folder: &Folder, name: &str) -> Bytes {
+pub(crate) async fn read(folder: &Folder, name: &str) -> Bytes {
     let object = folder.open(name).await.expect("an object");
     object.bytes(1 << 30).await.expect("its bytes")
 }

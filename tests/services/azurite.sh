@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Contexts in Azure Blob Storage against Azurite, which checks signatures: by the key of the account, and by a signature in the URL.
+# Contexts and caches in Azure Blob Storage against Azurite, which checks signatures: by the key of the account, and by a signature in the URL.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 longshore=${LONGSHORE:?the program to test}
@@ -73,5 +73,7 @@ build https://devstoreaccount1.blob.core.windows.net/none/x AZURE_STORAGE_ACCESS
 result 'no container' "$(says 'there is no bucket none')"
 . tests/services/lib/buckets.sh
 result puts "$(LONGSHORE_TEST_FOLDER=https://devstoreaccount1.blob.core.windows.net/builds/kept AZURE_STORAGE_ACCESS_KEY=$key buckets "$work/log")"
+result cache "$(LONGSHORE_TEST_FOLDER=https://devstoreaccount1.blob.core.windows.net/builds/caches AZURE_STORAGE_ACCESS_KEY=$key caches \
+  "type=azblob,account_name=devstoreaccount1,account_url=$AZURE_STORAGE_BLOB_ENDPOINT,container=builds,prefix=caches,secret_access_key=$key" "$work/log")"
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]

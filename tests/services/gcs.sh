@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Contexts in Google Cloud Storage against fake-gcs-server: the same files from a directory and from a bucket make the same image.
+# Contexts and caches in Google Cloud Storage against fake-gcs-server: the same files from a directory and from a bucket make the same image.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 longshore=${LONGSHORE:?the program to test}
@@ -48,5 +48,6 @@ build -c gs://builds/none >/dev/null
 result 'no object' "$(grep -q 'there is no such object' "$work/log" && echo yes)"
 . tests/services/lib/buckets.sh
 result puts "$(LONGSHORE_TEST_FOLDER=gs://builds/kept STORAGE_EMULATOR_HOST=$url buckets "$work/log")"
+result cache "$(LONGSHORE_TEST_FOLDER=gs://builds/caches STORAGE_EMULATOR_HOST=$url caches type=gcs,bucket=builds,prefix=caches "$work/log")"
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]

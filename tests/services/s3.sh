@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Contexts in S3 against moto: the same files from a directory, from an archive and from a bucket make the same image.
+# Contexts and caches in S3 against moto: the same files from a directory, from an archive and from a bucket make the same image.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 longshore=${LONGSHORE:?the program to test}
@@ -50,5 +50,7 @@ result 'no object' "$(grep -q 'there is no such object' "$work/log" && echo yes)
 for bucket in here there; do
   result "puts in $bucket" "$(LONGSHORE_TEST_FOLDER=s3://$bucket/kept S3_ENDPOINT=$MOTO S3_FORCE_PATH_STYLE=true buckets "$work/log")"
 done
+result cache "$(LONGSHORE_TEST_FOLDER=s3://there/caches S3_ENDPOINT=$MOTO S3_FORCE_PATH_STYLE=true \
+  caches "type=s3,bucket=there,region=eu-central-1,prefix=caches,endpoint_url=$MOTO,use_path_style=true" "$work/log")"
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]
