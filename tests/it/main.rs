@@ -3,7 +3,7 @@
 
 mod image;
 mod machine;
-#[cfg(feature = "s3")]
+#[cfg(any(feature = "s3", feature = "git"))]
 mod mock;
 mod program;
 #[expect(dead_code, reason = "the tests of the registry room use the rest")]
@@ -37,6 +37,8 @@ mod proxies;
 mod pushing;
 mod registries;
 mod repeating;
+#[cfg(feature = "git")]
+mod repositories;
 mod running;
 mod settings;
 mod signals;
