@@ -213,12 +213,13 @@ fn a_credential_stays_with_its_host() {
         Mock::start(move |request| answer(&usual, request))
     };
     let target = there.url();
-    let here = Mock::start(move |request| match request.header("authorization") {
-        None => Reply::Full(401, vec![("www-authenticate", "Basic".to_owned())], vec![]),
-        Some(_) => {
-            let location = format!("{target}{}", request.target);
-            Reply::Full(302, vec![("location", location)], vec![])
+    let here = Mock::start(move |request| {
+        if request.header("authorization").is_none() {
+            let asks = vec![("www-authenticate", "Basic".to_owned())];
+            return Reply::Full(401, asks, vec![]);
         }
+        let location = format!("{target}{}", request.target);
+        Reply::Full(302, vec![("location", location)], vec![])
     });
     let finished = build(&scene, &here, "#main")
         .env("GIT_TOKEN", "canary-token")

@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
+#[cfg(feature = "git")]
 use url::Url;
 
-use crate::http::{Authorization, Origin, Secret};
+#[cfg(feature = "git")]
+use crate::http::Authorization;
+use crate::http::{Origin, Secret};
 
 use super::remote::GitRemote;
 use super::source::GitSource;
@@ -70,6 +73,7 @@ impl GitAccess {
     }
 
     /// The credentials for a repository in the order to try, each with where it came from.
+    #[cfg(feature = "git")]
     pub(super) fn for_url(
         &self,
         url: &Url,
@@ -104,6 +108,7 @@ impl GitAccess {
     }
 
     /// Says of every source of credentials whether it had one for this URL.
+    #[cfg(feature = "git")]
     pub(super) fn tried(&self, url: &Url, own: Option<&Login>) -> String {
         let found = self.for_url(url, own);
         let was_refused = |name: &str| found.iter().any(|(source, _)| *source == name);
@@ -134,7 +139,7 @@ impl GitAccess {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "git"))]
 mod tests {
     use super::*;
 
