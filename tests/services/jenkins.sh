@@ -9,7 +9,9 @@ cache=${LONGSHORE_TEST_CACHE:-${CARGO_TARGET_DIR:-$root/target}/env}
 work=$(mktemp -d "${TMPDIR:-/tmp}/longshore-jenkins.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 if ! command -v groovy >/dev/null; then
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends groovy >/dev/null
+  export DEBIAN_FRONTEND=noninteractive
+  install() { apt-get install -y -qq --no-install-recommends groovy default-jre-headless >/dev/null; }
+  install || { apt-get update -qq && install; }
 fi
 if [ -z "${JAVA_HOME:-}" ]; then
   JAVA_HOME=$(dirname "$(dirname "$(readlink -f "$(command -v java)")")")
