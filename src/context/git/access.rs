@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-#[cfg(feature = "git")]
+#[cfg(any(feature = "git", test))]
 use url::Url;
 
-#[cfg(feature = "git")]
+#[cfg(any(feature = "git", test))]
 use crate::http::Authorization;
 use crate::http::{Origin, Secret};
 
@@ -73,7 +73,7 @@ impl GitAccess {
     }
 
     /// The credentials for a repository in the order to try, each with where it came from.
-    #[cfg(feature = "git")]
+    #[cfg(any(feature = "git", test))]
     pub(super) fn for_url(
         &self,
         url: &Url,
@@ -108,7 +108,7 @@ impl GitAccess {
     }
 
     /// Says of every source of credentials whether it had one for this URL.
-    #[cfg(feature = "git")]
+    #[cfg(any(feature = "git", test))]
     pub(super) fn tried(&self, url: &Url, own: Option<&Login>) -> String {
         let found = self.for_url(url, own);
         let was_refused = |name: &str| found.iter().any(|(source, _)| *source == name);
@@ -139,7 +139,7 @@ impl GitAccess {
     }
 }
 
-#[cfg(all(test, feature = "git"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
