@@ -247,7 +247,8 @@ impl Engine<'_> {
     pub(super) fn download(&self, step: &CopyStep) -> Result<Vec<Downloaded>, CopyError> {
         let number = self.downloads.fetch_add(1, Ordering::Relaxed);
         let directory = self.scratch.join(format!("downloads-{number}"));
-        download(step, self.http, &directory, self.services)
+        let secrets = &self.request.secrets;
+        download(step, self.http, secrets, &directory, self.services)
     }
 
     /// Where the files are that a mount shows.

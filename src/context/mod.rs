@@ -4,11 +4,13 @@
 //! Dockerfile. The files themselves are never filtered: [`ignore`] decides when a COPY looks. This room runs no program
 //! and reads nothing outside of the context but the Dockerfile that it is told.
 
+mod dockerfile;
 mod fetch;
 pub mod git;
 pub mod glob;
 pub mod ignore;
 mod source;
 
+pub use dockerfile::DockerfileSource;
 pub use fetch::{Context, ContextError, DockerfileText, Network};
 pub use source::{Source, SourceError};
