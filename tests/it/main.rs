@@ -33,6 +33,7 @@ mod mounts;
 mod named;
 mod naming;
 mod outputs;
+mod proxies;
 mod pushing;
 mod registries;
 mod repeating;
