@@ -10,7 +10,9 @@ pub mod git;
 pub mod glob;
 pub mod ignore;
 mod source;
+mod web;
 
 pub use dockerfile::DockerfileSource;
 pub use fetch::{Context, ContextError, DockerfileText, Network};
 pub use source::{Source, SourceError};
+pub use web::{DownloadError, WebArchive, WebError};
