@@ -38,6 +38,8 @@ mod proxies;
 mod pushing;
 mod registries;
 mod repeating;
+#[cfg(feature = "git")]
+mod repositories;
 mod running;
 mod settings;
 mod signals;
