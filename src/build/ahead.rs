@@ -6,7 +6,7 @@
 //! Whatever is wrong with a cache is told as a warning, and is a miss.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use futures_util::stream::{self, StreamExt as _};
 
@@ -96,6 +96,7 @@ impl Hits {
             let source = match source {
                 BlobSource::File(path) => LayerSource::File(path),
                 BlobSource::Remote(reference) => LayerSource::Remote(reference),
+                BlobSource::Elsewhere(blob) => LayerSource::Elsewhere(blob),
                 // No cache has layers in memory, or within other files.
                 BlobSource::Bytes(_) | BlobSource::Part { .. } => return false,
             };
@@ -116,7 +117,7 @@ impl Hits {
 pub(super) struct Look<'a> {
     pub(super) plan: &'a Plan,
     pub(super) keys: &'a Keys,
-    pub(super) caches: &'a [Arc<dyn Cache>],
+    pub(super) caches: &'a [Cache],
     pub(super) options: &'a CacheOptions,
     pub(super) services: &'a Services,
     /// How many questions failed, and what the first said.

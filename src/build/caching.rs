@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::cache::{Cache, DirectoryCache, RegistryCache};
+use crate::cache::{Cache, DirectoryPlace, RegistryPlace};
 use crate::context::Context;
 use crate::oci::Digest;
 use crate::output::{ImageLayer, LayerSource};
@@ -20,16 +20,16 @@ use super::stage::StageResult;
 use super::{BuildError, Request, block_on, publish};
 
 /// Opens the caches that layers are looked up in, or kept in.
-pub(super) fn open(places: &[CachePlace], client: &Client) -> Vec<Arc<dyn Cache>> {
-    let open = |place: &CachePlace| -> Arc<dyn Cache> {
-        match place {
+pub(super) fn open(places: &[CachePlace], client: &Client) -> Vec<Cache> {
+    let open = |place: &CachePlace| {
+        Cache::new(match place {
             CachePlace::Registry(reference) => {
-                Arc::new(RegistryCache::new(client.clone(), reference))
+                Arc::new(RegistryPlace::new(client.clone(), reference))
             }
             CachePlace::Directory(path) => {
-                Arc::new(DirectoryCache::new(path.clone(), client.clone()))
+                Arc::new(DirectoryPlace::new(path.clone(), client.clone()))
             }
-        }
+        })
     };
     places.iter().map(open).collect()
 }
@@ -92,7 +92,7 @@ impl Engine<'_> {
                 layers: &cached,
             };
             for (number, layer) in cached.iter().enumerate() {
-                if matches!(layer.source, LayerSource::Remote(_)) {
+                if !matches!(layer.source, LayerSource::File(_)) {
                     self.blob(stack, number)?;
                 }
             }

@@ -285,6 +285,11 @@ impl Engine<'_> {
                         LayerSource::Remote(from) => {
                             Blob::Coming(self.fetch(from, &layer.descriptor))
                         }
+                        LayerSource::Elsewhere(blob) => {
+                            let blob = blob.clone();
+                            let coming = async move { blob.file().await };
+                            Blob::Coming(self.services.runtime.spawn(coming))
+                        }
                     }))
                 });
             }

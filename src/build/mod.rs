@@ -394,7 +394,7 @@ fn look_ahead(
     request: &Request,
     plan: &Plan,
     keys: &Keys,
-    caches: &[Arc<dyn Cache>],
+    caches: &[Cache],
     services: &Services,
 ) -> Result<Hits, BuildError> {
     let look = Look {

@@ -11,8 +11,8 @@ use tokio::task::JoinHandle;
 
 use crate::cache::{Cache, Entry, Put};
 use crate::oci::{Digest, Reference};
-use crate::output::{self, ImageLayer, LayerSource, OnEvent};
-use crate::registry::{BlobSource, Client};
+use crate::output::{self, ImageLayer, OnEvent};
+use crate::registry::Client;
 
 use super::ahead::Faults;
 use super::event::Events;
@@ -23,7 +23,7 @@ pub(super) struct Uploads {
     runtime: Handle,
     on_event: OnEvent,
     destinations: Arc<[Reference]>,
-    caches: Vec<Arc<dyn Cache>>,
+    caches: Vec<Cache>,
     faults: Arc<Faults>,
     events: Arc<dyn Events>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -47,7 +47,7 @@ impl Uploads {
         events: Arc<dyn Events>,
         on_event: OnEvent,
         destinations: &[Reference],
-        caches: Vec<Arc<dyn Cache>>,
+        caches: Vec<Cache>,
     ) -> Self {
         Self {
             client,
@@ -95,9 +95,10 @@ impl Uploads {
             }
             // After the upload: what is at a destination can be mounted from there.
             let Some(keep) = keep else { return };
+            let source = |layer: &ImageLayer| layer.source.to_blob();
             let put = Put {
                 entry: keep.entry,
-                sources: keep.layers.iter().map(blob_source).collect(),
+                sources: keep.layers.iter().map(source).collect(),
                 mount_from: destinations.to_vec(),
             };
             for cache in caches {
@@ -124,13 +125,5 @@ impl Uploads {
             // A task that panicked pushed nothing; `output` pushes again and tells what is wrong.
             let _ = task.await;
         }
-    }
-}
-
-/// The bytes of a layer, for the registry room.
-pub(super) fn blob_source(layer: &ImageLayer) -> BlobSource {
-    match &layer.source {
-        LayerSource::File(path) => BlobSource::File(path.clone()),
-        LayerSource::Remote(reference) => BlobSource::Remote(reference.clone()),
     }
 }

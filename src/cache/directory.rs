@@ -14,126 +14,133 @@ use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
 
-use crate::oci::Descriptor;
+use crate::oci::{Descriptor, Reference};
 use crate::registry::{BlobSource, Client, Partial};
 
-use super::{Cache, CacheKey, Entry, Error, Put, Unfit};
+use super::{Document, DocumentName, Error, FoundDocument, Kind, Place};
 
-/// The largest entry that is read, in bytes.
-const ENTRY_LIMIT: u64 = 8 << 20;
+/// The largest document that is read, in bytes.
+const DOCUMENT_LIMIT: u64 = 8 << 20;
 /// Size of the reads of a copy.
 const COPY_SIZE: usize = 256 * 1024;
 
 /// Entries in a directory.
 #[derive(Clone, Debug)]
-pub struct DirectoryCache {
+pub struct DirectoryPlace {
     directory: PathBuf,
     /// Fetches layers that come from another cache.
     client: Client,
 }
 
-impl DirectoryCache {
+impl DirectoryPlace {
     /// Uses a directory, which is made when something is kept in it.
     pub fn new(directory: PathBuf, client: Client) -> Self {
         Self { directory, client }
     }
 
-    fn entry_path(&self, key: &CacheKey) -> PathBuf {
-        self.directory.join("entries").join(format!("{key}.json"))
+    fn document_path(&self, name: &DocumentName) -> PathBuf {
+        let below = match name.kind {
+            Kind::Step => "entries",
+        };
+        self.directory
+            .join(below)
+            .join(format!("{}.json", name.key))
     }
 
-    fn blob_path(&self, layer: &Descriptor) -> PathBuf {
+    fn blob_path(&self, blob: &Descriptor) -> PathBuf {
         self.directory
             .join("blobs")
-            .join(layer.digest.algorithm())
-            .join(layer.digest.hex())
+            .join(blob.digest.algorithm())
+            .join(blob.digest.hex())
     }
 
-    fn read(&self, key: &CacheKey) -> Result<Option<Entry>, Error> {
-        let path = self.entry_path(key);
+    fn read(&self, name: &DocumentName) -> Result<Option<FoundDocument>, Error> {
+        let path = self.document_path(name);
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed("open", &path)(error)),
         };
-        let mut bytes = Vec::new();
+        let mut text = Vec::new();
         (&file)
-            .take(ENTRY_LIMIT)
-            .read_to_end(&mut bytes)
+            .take(DOCUMENT_LIMIT)
+            .read_to_end(&mut text)
             .map_err(failed("read", &path))?;
         // When it was used last; a cache that may only be read does not remember it.
         let _ = file.set_modified(SystemTime::now());
-        let unfit = |reason| Error::Unfit { key: *key, reason };
-        Entry::parse(&bytes, key).map(Some).map_err(unfit)
+        Ok(Some(FoundDocument { text, blobs: None }))
     }
 
-    fn verified(&self, entry: &Entry) -> Result<Vec<BlobSource>, Error> {
-        let mut sources = Vec::new();
-        for layer in entry.layers() {
-            let path = self.blob_path(layer);
-            if !is_whole(&path, layer) {
-                return Err(Error::Unfit {
-                    key: entry.last().key,
-                    reason: Unfit::Layer(layer.digest.short().to_owned()),
-                });
-            }
-            sources.push(BlobSource::File(path));
-        }
-        Ok(sources)
-    }
-
-    async fn keep(&self, put: &Put) -> Result<(), Error> {
-        for (layer, source) in put.entry.layers().zip(&put.sources) {
-            let path = self.blob_path(layer);
-            make_parent(&path)?;
-            match source {
-                BlobSource::Remote(reference) => {
-                    if has_size(&path, layer) {
-                        continue;
-                    }
+    async fn keep(&self, blob: &Descriptor, source: &BlobSource) -> Result<(), Error> {
+        let path = self.blob_path(blob);
+        make_parent(&path)?;
+        let (from, offset) = match source {
+            BlobSource::Remote(reference) => {
+                if !has_size(&path, blob) {
                     self.client
-                        .blob_to_file(reference, layer, &path, None)
+                        .blob_to_file(reference, blob, &path, None)
                         .await?;
                 }
-                BlobSource::File(from) => {
-                    let (from, layer) = (from.clone(), layer.clone());
-                    blocking(&path.clone(), move || keep_file(&from, 0, &path, &layer)).await?;
-                }
-                BlobSource::Part { path: from, offset } => {
-                    let (from, offset, layer) = (from.clone(), *offset, layer.clone());
-                    blocking(&path.clone(), move || {
-                        keep_file(&from, offset, &path, &layer)
-                    })
-                    .await?;
-                }
-                BlobSource::Bytes(bytes) => write(&path, bytes)?,
+                return Ok(());
             }
-        }
-        let path = self.entry_path(&put.entry.last().key);
-        make_parent(&path)?;
-        write(&path, &put.entry.to_json()?)
+            BlobSource::Bytes(bytes) => return write(&path, bytes),
+            BlobSource::Elsewhere(_) if has_size(&path, blob) => return Ok(()),
+            BlobSource::Elsewhere(elsewhere) => (elsewhere.file().await?, 0),
+            BlobSource::File(from) => (from.clone(), 0),
+            BlobSource::Part { path, offset } => (path.clone(), *offset),
+        };
+        let blob = blob.clone();
+        blocking(&path.clone(), move || {
+            keep_file(&from, offset, &path, &blob)
+        })
+        .await
     }
 }
 
-impl Cache for DirectoryCache {
+impl Place for DirectoryPlace {
     fn name(&self) -> String {
         self.directory.display().to_string()
     }
 
-    fn find<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, Result<Option<Entry>, Error>> {
-        Box::pin(async { self.read(key) })
+    fn document<'a>(
+        &'a self,
+        name: &'a DocumentName,
+    ) -> BoxFuture<'a, Result<Option<FoundDocument>, Error>> {
+        Box::pin(async { self.read(name) })
     }
 
-    fn layers<'a>(&'a self, entry: &'a Entry) -> BoxFuture<'a, Result<Vec<BlobSource>, Error>> {
-        let (cache, entry) = (self.clone(), entry.clone());
-        Box::pin(async move {
-            let directory = cache.directory.clone();
-            blocking(&directory, move || Ok(cache.verified(&entry))).await?
+    fn put_document<'a>(
+        &'a self,
+        name: &'a DocumentName,
+        document: &'a Document,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async {
+            let path = self.document_path(name);
+            make_parent(&path)?;
+            write(&path, document.text.as_bytes())
         })
     }
 
-    fn put<'a>(&'a self, put: &'a Put) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(self.keep(put))
+    fn source<'a>(
+        &'a self,
+        blob: &'a Descriptor,
+    ) -> BoxFuture<'a, Result<Option<BlobSource>, Error>> {
+        let (path, blob) = (self.blob_path(blob), blob.clone());
+        Box::pin(async move {
+            blocking(&path.clone(), move || {
+                Ok(is_whole(&path, &blob).then_some(BlobSource::File(path)))
+            })
+            .await
+        })
+    }
+
+    fn put_blob<'a>(
+        &'a self,
+        blob: &'a Descriptor,
+        source: &'a BlobSource,
+        _mount_from: &'a [Reference],
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.keep(blob, source))
     }
 }
 

@@ -112,8 +112,8 @@ impl Entry {
     }
 
     /// Writes it as JSON.
-    pub fn to_json(&self) -> Result<Vec<u8>, super::Error> {
-        serde_json::to_vec(self).map_err(super::Error::Json)
+    pub fn to_json(&self) -> Result<String, super::Error> {
+        serde_json::to_string(self).map_err(super::Error::Json)
     }
 
     /// Reads what [`Entry::to_json`] wrote.

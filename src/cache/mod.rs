@@ -2,8 +2,9 @@
 //!
 //! A [`CacheKey`] names what a step makes; [`KeyHasher`] makes one out of everything that the step depends on. An [`Entry`]
 //! says what came of a step, with all layers between the base and it, so that an entry is one consistent state and never a
-//! mixture of several builds. [`WarmBases`] keeps base images, whole and ahead of builds. [`Cache`] is a place that keeps entries: a registry ([`RegistryCache`]) or a directory
-//! ([`DirectoryCache`]).
+//! mixture of several builds. A [`Place`] keeps blobs by their digests and small documents by their names: a registry
+//! ([`RegistryPlace`]) or a directory ([`DirectoryPlace`]). [`Cache`] keeps entries in any place. [`WarmBases`] keeps base
+//! images, whole and ahead of builds.
 //!
 //! This room does not know what a step is, and believes nothing that it reads: an entry that is not whole or not the one
 //! that was asked for counts as absent. A cache is never a reason for a build to fail: who uses one turns an [`Error`] into
@@ -13,38 +14,24 @@ mod bases;
 mod directory;
 mod entry;
 mod key;
+mod place;
 mod registry;
+mod steps;
 mod stored;
 
-use std::fmt;
 use std::path::PathBuf;
-
-use futures_util::future::BoxFuture;
 
 use crate::oci::Reference;
 use crate::registry::{self as distribution, BlobSource};
 
 pub use bases::{WarmBases, Warmed};
-pub use directory::DirectoryCache;
+pub use directory::DirectoryPlace;
 pub use entry::{Entry, Record, Unfit};
 pub use key::{CacheKey, KeyHasher};
-pub use registry::RegistryCache;
+pub use place::{Document, DocumentName, FoundDocument, Kind, Part, Place};
+pub use registry::RegistryPlace;
+pub use steps::Cache;
 pub use stored::{Kept, Pruned, StoredEntries};
-
-/// A place that keeps entries. All methods may be called at the same time, by any number of builds.
-pub trait Cache: Send + Sync + fmt::Debug {
-    /// What to call it in a message.
-    fn name(&self) -> String;
-
-    /// Looks an entry up. What is there and is not a whole entry for this key is an error; nothing there is `None`.
-    fn find<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, Result<Option<Entry>, Error>>;
-
-    /// Where the bytes of an entry's layers are, bottom first; verified as far as it takes no network.
-    fn layers<'a>(&'a self, entry: &'a Entry) -> BoxFuture<'a, Result<Vec<BlobSource>, Error>>;
-
-    /// Keeps an entry and those of its layers that it does not have.
-    fn put<'a>(&'a self, put: &'a Put) -> BoxFuture<'a, Result<(), Error>>;
-}
 
 /// An entry to be kept.
 #[derive(Clone, Debug)]

@@ -12,17 +12,17 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 use tokio::sync::OnceCell;
 
-use crate::oci::{Descriptor, Digest, Document, Manifest, MediaType, Reference};
+use crate::oci::{self, Descriptor, Digest, Manifest, MediaType, Reference};
 use crate::registry::{BlobSource, BlobUpload, Client};
 
-use super::{Cache, CacheKey, Entry, Error, Put, Unfit};
+use super::{Document, DocumentName, Error, FoundDocument, Kind, Place, Unfit};
 
 /// The annotation that holds an entry.
 const ENTRY_ANNOTATION: &str = "dev.longshore.cache.entry";
 
 /// Entries in a repository.
 #[derive(Clone)]
-pub struct RegistryCache {
+pub struct RegistryPlace {
     client: Client,
     /// The repository; tag and digest do not matter.
     repository: Reference,
@@ -32,13 +32,13 @@ pub struct RegistryCache {
     blobs: Arc<Mutex<HashMap<Digest, Arc<OnceCell<()>>>>>,
 }
 
-impl std::fmt::Debug for RegistryCache {
+impl std::fmt::Debug for RegistryPlace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "RegistryCache({})", self.repository.name())
+        write!(f, "RegistryPlace({})", self.repository.name())
     }
 }
 
-impl RegistryCache {
+impl RegistryPlace {
     /// Uses a repository. If `reference` has a tag, those of the entries begin with it: `<tag>-<key>`.
     pub fn new(client: Client, reference: &Reference) -> Self {
         Self {
@@ -52,24 +52,29 @@ impl RegistryCache {
         }
     }
 
-    fn tag(&self, key: &CacheKey) -> String {
-        format!("{}{key}", self.prefix)
+    fn tag(&self, name: &DocumentName) -> String {
+        match name.kind {
+            Kind::Step => format!("{}{}", self.prefix, name.key),
+        }
     }
 
-    async fn fetch(&self, key: &CacheKey) -> Result<Option<Entry>, Error> {
-        let reference = self.repository.with_tag(&self.tag(key))?;
+    async fn fetch(&self, name: &DocumentName) -> Result<Option<FoundDocument>, Error> {
+        let reference = self.repository.with_tag(&self.tag(name))?;
         let raw = match self.client.manifest(&reference).await {
             Ok(raw) => raw,
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        parse(&raw.bytes, &raw.descriptor.media_type, key)
+        parse(&raw.bytes, &raw.descriptor.media_type)
             .map(Some)
-            .map_err(|reason| Error::Unfit { key: *key, reason })
+            .map_err(|reason| Error::Unfit {
+                key: name.key,
+                reason,
+            })
     }
 
     /// Puts a blob there, once for all entries that name it.
-    async fn put_blob(
+    async fn push_blob(
         &self,
         descriptor: &Descriptor,
         source: &BlobSource,
@@ -99,16 +104,13 @@ impl RegistryCache {
         Ok(())
     }
 
-    async fn keep(&self, put: &Put) -> Result<(), Error> {
-        for (layer, source) in put.entry.layers().zip(&put.sources) {
-            self.put_blob(layer, source, &put.mount_from).await?;
-        }
-        let (config, manifest) = documents(&put.entry)?;
+    async fn keep(&self, name: &DocumentName, document: &Document) -> Result<(), Error> {
+        let (config, manifest) = documents(document)?;
         let config_descriptor = Descriptor::of(MediaType::OCI_CONFIG, &config);
-        self.put_blob(&config_descriptor, &BlobSource::Bytes(config), &[])
+        self.push_blob(&config_descriptor, &BlobSource::Bytes(config), &[])
             .await?;
         let descriptor = Descriptor::of(MediaType::OCI_MANIFEST, &manifest);
-        let tag = self.tag(&put.entry.last().key);
+        let tag = self.tag(name);
         self.client
             .push_manifest(&self.repository, &tag, &descriptor, &manifest)
             .await?;
@@ -116,40 +118,51 @@ impl RegistryCache {
     }
 }
 
-impl Cache for RegistryCache {
+impl Place for RegistryPlace {
     fn name(&self) -> String {
         self.repository.name()
     }
 
-    fn find<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, Result<Option<Entry>, Error>> {
-        Box::pin(self.fetch(key))
+    fn document<'a>(
+        &'a self,
+        name: &'a DocumentName,
+    ) -> BoxFuture<'a, Result<Option<FoundDocument>, Error>> {
+        Box::pin(self.fetch(name))
     }
 
-    fn layers<'a>(&'a self, entry: &'a Entry) -> BoxFuture<'a, Result<Vec<BlobSource>, Error>> {
-        let sources = entry
-            .layers()
-            .map(|_| BlobSource::Remote(self.repository.clone()))
-            .collect();
-        Box::pin(async { Ok(sources) })
+    fn put_document<'a>(
+        &'a self,
+        name: &'a DocumentName,
+        document: &'a Document,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.keep(name, document))
     }
 
-    fn put<'a>(&'a self, put: &'a Put) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(self.keep(put))
+    fn source<'a>(
+        &'a self,
+        _blob: &'a Descriptor,
+    ) -> BoxFuture<'a, Result<Option<BlobSource>, Error>> {
+        Box::pin(async { Ok(Some(BlobSource::Remote(self.repository.clone()))) })
+    }
+
+    fn put_blob<'a>(
+        &'a self,
+        blob: &'a Descriptor,
+        source: &'a BlobSource,
+        mount_from: &'a [Reference],
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.push_blob(blob, source, mount_from))
     }
 }
 
-/// The configuration and the manifest of an entry.
-fn documents(entry: &Entry) -> Result<(Bytes, Bytes), Error> {
-    let history: Vec<_> = entry
-        .records()
+/// The configuration and the manifest that a document is kept as.
+fn documents(document: &Document) -> Result<(Bytes, Bytes), Error> {
+    let parts = &document.parts;
+    let history: Vec<_> = parts
         .iter()
-        .map(|record| json!({"created_by": record.step}))
+        .map(|part| json!({"created_by": part.title}))
         .collect();
-    let diff_ids: Vec<_> = entry
-        .records()
-        .iter()
-        .map(|record| &record.diff_id)
-        .collect();
+    let diff_ids: Vec<_> = parts.iter().map(|part| &part.diff_id).collect();
     let config = json!({
         "architecture": "unknown",
         "os": "unknown",
@@ -158,32 +171,31 @@ fn documents(entry: &Entry) -> Result<(Bytes, Bytes), Error> {
         "history": history,
     });
     let config: Bytes = serde_json::to_vec(&config).map_err(Error::Json)?.into();
-    let text = String::from_utf8_lossy(&entry.to_json()?).into_owned();
     let manifest = Manifest {
         schema_version: 2,
         media_type: Some(MediaType::OCI_MANIFEST.into()),
         config: Descriptor::of(MediaType::OCI_CONFIG, &config),
-        layers: entry.layers().cloned().collect(),
-        annotations: BTreeMap::from([(ENTRY_ANNOTATION.to_owned(), text)]),
+        layers: parts.iter().map(|part| part.blob.clone()).collect(),
+        annotations: BTreeMap::from([(ENTRY_ANNOTATION.to_owned(), document.text.clone())]),
     };
     let manifest = serde_json::to_vec(&manifest).map_err(Error::Json)?;
     Ok((config, manifest.into()))
 }
 
-/// Reads an entry out of a manifest.
-fn parse(bytes: &[u8], media_type: &MediaType, key: &CacheKey) -> Result<Entry, Unfit> {
+/// Reads a document out of a manifest.
+fn parse(bytes: &[u8], media_type: &MediaType) -> Result<FoundDocument, Unfit> {
     let malformed = |error: &dyn std::fmt::Display| Unfit::Malformed(error.to_string());
-    let manifest = match Document::parse(bytes, media_type).map_err(|error| malformed(&error))? {
-        Document::Manifest(manifest) => manifest,
-        Document::Index(_) => return Err(malformed(&"it is an index")),
+    let parsed = oci::Document::parse(bytes, media_type).map_err(|error| malformed(&error))?;
+    let mut manifest = match parsed {
+        oci::Document::Manifest(manifest) => manifest,
+        oci::Document::Index(_) => return Err(malformed(&"it is an index")),
     };
     let text = manifest
         .annotations
-        .get(ENTRY_ANNOTATION)
+        .remove(ENTRY_ANNOTATION)
         .ok_or_else(|| malformed(&"it is not a cache entry of longshore"))?;
-    let entry = Entry::parse(text.as_bytes(), key)?;
-    if !entry.layers().eq(manifest.layers.iter()) {
-        return Err(Unfit::OtherLayers);
-    }
-    Ok(entry)
+    Ok(FoundDocument {
+        text: text.into_bytes(),
+        blobs: Some(manifest.layers),
+    })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use super::{Error, Image, LayerSource};
+use super::{Error, Image};
 use crate::oci::{
     Descriptor, Digest, Document, ImageConfig, Index, Manifest, MediaType, Platform, Reference,
 };
@@ -49,10 +49,7 @@ impl Content {
         };
         let layers = image.layers.iter().map(|layer| ContentBlob {
             descriptor: layer.descriptor.clone(),
-            source: match &layer.source {
-                LayerSource::File(path) => BlobSource::File(path.clone()),
-                LayerSource::Remote(reference) => BlobSource::Remote(reference.clone()),
-            },
+            source: layer.source.to_blob(),
         });
         Self {
             descriptor: image.descriptor.clone(),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::Error;
 use crate::oci::{Descriptor, Digest, ImageConfig, Manifest, MediaType, Reference};
-use crate::registry::ResolvedImage;
+use crate::registry::{BlobSource, Elsewhere, ResolvedImage};
 
 /// An image that is ready to go somewhere.
 #[derive(Clone, Debug)]
@@ -42,6 +42,19 @@ pub enum LayerSource {
     File(PathBuf),
     /// In a repository of a registry.
     Remote(Reference),
+    /// Neither here nor in a registry.
+    Elsewhere(Elsewhere),
+}
+
+impl LayerSource {
+    /// The same, as the registry room takes it.
+    pub fn to_blob(&self) -> BlobSource {
+        match self {
+            Self::File(path) => BlobSource::File(path.clone()),
+            Self::Remote(reference) => BlobSource::Remote(reference.clone()),
+            Self::Elsewhere(blob) => BlobSource::Elsewhere(blob.clone()),
+        }
+    }
 }
 
 /// The two families of media types.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use super::{Content, Error, Event, ImageLayer, LayerSource, OnEvent};
+use super::{Content, Error, Event, ImageLayer, OnEvent};
 use crate::oci::{Descriptor, Digest, Reference};
 use crate::registry::{self, BlobSource, BlobUpload, Client, OnBytes};
 
@@ -35,10 +35,7 @@ pub async fn upload(
     for target in repositories(destinations) {
         let blob = Blob {
             descriptor: &layer.descriptor,
-            source: &match &layer.source {
-                LayerSource::File(path) => BlobSource::File(path.clone()),
-                LayerSource::Remote(reference) => BlobSource::Remote(reference.clone()),
-            },
+            source: &layer.source.to_blob(),
         };
         blob.put(client, target, &done, on_event, false)
             .await
@@ -132,7 +129,10 @@ impl Push<'_> {
         // What is taken out of the same repository is there.
         let is_there = |source: &BlobSource| match source {
             BlobSource::Remote(reference) => reference.name() == target.name(),
-            BlobSource::Bytes(_) | BlobSource::File(_) | BlobSource::Part { .. } => false,
+            BlobSource::Bytes(_)
+            | BlobSource::File(_)
+            | BlobSource::Part { .. }
+            | BlobSource::Elsewhere(_) => false,
         };
         let blobs: Vec<_> = self
             .content

@@ -145,6 +145,7 @@ impl Chunks<'_> {
                 Ok(Body::Bytes(bytes.slice(start..start + length)))
             }
             BlobSource::File(path) => Ok(Body::file(path.clone(), self.offset, length)),
+            BlobSource::Elsewhere(blob) => Ok(Body::file(blob.file().await?, self.offset, length)),
             BlobSource::Part { path, offset } => {
                 Ok(Body::file(path.clone(), offset + self.offset, length))
             }

@@ -50,6 +50,14 @@ pub enum Error {
         /// The answer.
         reply: Box<Reply>,
     },
+    /// A blob that is in no registry cannot be had from where it is.
+    #[error("cannot get {what}: {source}")]
+    Elsewhere {
+        /// The blob.
+        what: String,
+        /// The cause.
+        source: io::Error,
+    },
     /// A source of credentials cannot be used.
     #[error(transparent)]
     Auth(#[from] auth::Error),

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use url::Url;
 
 use super::client::{Call, Client, scope};
+use super::elsewhere::Elsewhere;
 use super::error::Error;
 use super::options::Action;
 use super::token::Scope;
@@ -29,6 +30,8 @@ pub enum BlobSource {
     },
     /// In a repository of the same or another registry.
     Remote(Reference),
+    /// Neither here nor in a registry.
+    Elsewhere(Elsewhere),
 }
 
 /// A blob to be put into a repository.
@@ -113,7 +116,10 @@ impl Client {
         let mut session = None;
         let own = match upload.source {
             BlobSource::Remote(reference) => self.blob_places(reference),
-            BlobSource::Bytes(_) | BlobSource::File(_) | BlobSource::Part { .. } => Vec::new(),
+            BlobSource::Bytes(_)
+            | BlobSource::File(_)
+            | BlobSource::Part { .. }
+            | BlobSource::Elsewhere(_) => Vec::new(),
         };
         let can_mount = |from: &&Reference| {
             !upload.is_forced
@@ -245,12 +251,14 @@ impl Client {
         );
         let mut backoff = self.shared.http.backoff();
         loop {
+            // What is elsewhere is brought here before a session is opened, which might not live that long.
+            let body = self.body(descriptor, source).await?;
             let location = match session.take() {
                 Some(location) => location,
                 None => self.start_upload(target, &what).await?,
             };
             let mut request = octets(Method::PUT, with_digest(location, &descriptor.digest));
-            request.body = self.body(descriptor, source);
+            request.body = body;
             request.on_sent = on_sent.cloned();
             let scope = scope(target, Action::Push);
             let call = Call {
@@ -301,11 +309,12 @@ impl Client {
         location(&response, what)
     }
 
-    fn body(&self, descriptor: &Descriptor, source: &BlobSource) -> Body {
-        match source {
+    async fn body(&self, descriptor: &Descriptor, source: &BlobSource) -> Result<Body, Error> {
+        Ok(match source {
             BlobSource::Bytes(bytes) => Body::Bytes(bytes.clone()),
             BlobSource::File(path) => Body::file(path.clone(), 0, descriptor.size),
             BlobSource::Part { path, offset } => Body::file(path.clone(), *offset, descriptor.size),
+            BlobSource::Elsewhere(blob) => Body::file(blob.file().await?, 0, descriptor.size),
             BlobSource::Remote(reference) => {
                 let (client, reference, descriptor) =
                     (self.clone(), reference.clone(), descriptor.clone());
@@ -313,7 +322,7 @@ impl Client {
                     client.download(&reference, &descriptor).into_stream()
                 }))
             }
-        }
+        })
     }
 
     /// Puts a manifest or index under a name: a tag or its digest. A tag must be the last write of a push.
