@@ -1,5 +1,6 @@
 //! The caches of one build: opened, keys made for them, and what comes out of them made sure of.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::cache::{Cache, DirectoryPlace, RegistryPlace};
@@ -9,15 +10,17 @@ use crate::output::{ImageLayer, LayerSource};
 use crate::plan::{ChmodSpec, CopySource, Plan};
 use crate::registry::{Action, Client};
 
-use super::ahead::diff_ids;
-use super::contents;
+use super::ahead::{Hits, diff_ids};
+use super::contents::{self, Seen};
 use super::engine::{Engine, Stack};
+use super::explain::{Facts, Traced};
 use super::fetch::Image;
 use super::keys::{Inputs, Keys};
+use super::need::Needs;
 use super::request::CachePlace;
 use super::sources::SourceTree;
 use super::stage::StageResult;
-use super::{BuildError, Request, block_on, publish};
+use super::{BuildError, Request, Services, block_on, publish};
 
 /// Opens the caches that layers are looked up in, or kept in.
 pub(super) fn open(places: &[CachePlace], client: &Client) -> Vec<Cache> {
@@ -40,22 +43,75 @@ pub(super) fn keys(
     plan: &Plan,
     images: &[Image],
     context: &Context,
-) -> Option<Keys> {
-    let mut inputs = Files { images, context };
+) -> Option<Known> {
+    let mut inputs = Files {
+        images,
+        context,
+        step: (0, 0),
+        seen: HashMap::new(),
+    };
     let (layers, snapshot) = (&request.layers, &request.snapshot);
-    request
-        .cache
-        .is_on()
-        .then(|| Keys::of(plan, layers, snapshot, &mut inputs))
+    if !request.cache.is_on() {
+        return None;
+    }
+    let keys = Keys::of(plan, layers, snapshot, &mut inputs);
+    let facts = Facts {
+        request,
+        plan,
+        images,
+        keys: &keys,
+        files: inputs.seen,
+    };
+    let traced = facts.trace();
+    Some(Known { keys, traced })
+}
+
+/// The keys of a plan, and what they are made of.
+pub(super) struct Known {
+    pub(super) keys: Keys,
+    pub(super) traced: Traced,
+}
+
+/// Whether anything is left to do beyond what the caches have. Says which steps are there and why the others are not, where that is asked for.
+pub(super) fn has_work(
+    request: &Request,
+    plan: &Plan,
+    known: &Known,
+    hits: &Hits,
+    caches: &[Cache],
+    services: &Services,
+) -> Result<bool, BuildError> {
+    let single = request.layers.single;
+    let done = hits.done(plan, &known.keys, single);
+    let needs = Needs::of(plan, done, single);
+    let has_work = needs.has_any_work(plan);
+    if request.cache.explains {
+        let earlier = if has_work {
+            known.traced.earlier(caches, services)?
+        } else {
+            None
+        };
+        let events = &*services.events;
+        known.traced.tell(plan, &needs, earlier.as_ref(), events);
+    }
+    Ok(has_work)
 }
 
 /// What the keys are made of: images and the context.
 struct Files<'a> {
     images: &'a [Image],
     context: &'a Context,
+    /// The stage and number of the step that is looked at.
+    step: (usize, usize),
+    /// What each step takes out of the context.
+    seen: HashMap<(usize, usize), Seen>,
 }
 
 impl Inputs for Files<'_> {
+    fn begin(&mut self, stage: usize, number: usize) {
+        self.step = (stage, number);
+    }
+
     fn layers_of_image(&self, image: usize) -> Vec<Digest> {
         diff_ids(&self.images[image].layers)
     }
@@ -69,7 +125,13 @@ impl Inputs for Files<'_> {
             owners: Arc::default(),
             name: "the build context".to_owned(),
         };
-        contents::digest(sources, chmod, &tree, &mut Vec::new()).ok()
+        contents::digest(
+            sources,
+            chmod,
+            &tree,
+            self.seen.entry(self.step).or_default(),
+        )
+        .ok()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::cache::Miss;
 use crate::dockerfile::Span;
 use crate::dockerfile::lint::Finding;
 use crate::oci::{Digest, Platform, Reference};
@@ -120,6 +121,19 @@ pub enum Event {
         digest: Digest,
         /// The layer's compressed size in bytes.
         size: u64,
+    },
+    /// What the caches know of a step.
+    CacheExplained {
+        /// The stage's name.
+        stage: String,
+        /// The step's place, from 1.
+        number: usize,
+        /// How many steps the stage has.
+        of: usize,
+        /// The instruction, on one line.
+        display: String,
+        /// Why it is not there; `None` if it is.
+        miss: Option<Miss>,
     },
     /// A step begins.
     StepStarted {

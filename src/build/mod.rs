@@ -14,6 +14,7 @@ mod download;
 mod engine;
 mod error;
 mod event;
+mod explain;
 mod fetch;
 mod filter;
 mod keys;
@@ -200,11 +201,17 @@ pub fn run(
 
     // 6. What the caches have, known before anything is unpacked; then the stages, as far as they are needed. The layers go
     // to registries and caches meanwhile, and what was made is kept also if a later step fails.
-    let keys = caching::keys(request, &plan, &images, &context);
+    let known_steps = caching::keys(request, &plan, &images, &context);
+    let keys = known_steps.as_ref().map(|known| &known.keys);
     let caches = caching::open(&request.cache.from, &client);
-    let hits = match &keys {
+    let hits = match keys {
         Some(keys) => look_ahead(request, &plan, keys, &caches, services)?,
         None => Hits::default(),
+    };
+    let traced = match &known_steps {
+        Some(known) => caching::has_work(request, &plan, known, &hits, &caches, services)?
+            .then_some(&known.traced),
+        None => None,
     };
     let on_event = publish::on_event(&services.events);
     let uploads = Uploads::new(
@@ -220,7 +227,7 @@ pub fn run(
         plan: &plan,
         outline: &outline,
         images: &images,
-        keys: keys.as_ref(),
+        keys,
         context: &context,
         executor: &*executor,
         http: &http,
@@ -235,10 +242,11 @@ pub fn run(
     // 7. The outputs, after everything that was set aside for the stages is back in its place. A tag is the last write.
     executor.restore()?;
     let image = publish::assemble(config, layers, request)?;
-    let published = block_on(
-        services,
-        publish::publish(&image, &images, request, &client, &on_event),
-    )??;
+    let publishing = publish::publish(&image, &images, request, &client, &on_event);
+    let tracing = uploads.keep_trace(traced);
+    let both = futures_util::future::join(publishing, tracing);
+    let (published, ()) = block_on(services, both)?;
+    let published = published?;
 
     // 8. What came of it, in files; then the build's own directories go.
     publish::write_reports(&published, request, &*services.events)?;

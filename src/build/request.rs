@@ -156,6 +156,8 @@ pub struct CacheOptions {
     pub runs: bool,
     /// Whether layers of COPY and ADD are looked up and kept.
     pub copies: bool,
+    /// Whether it is told of each step if it is in a cache, and why not.
+    pub explains: bool,
 }
 
 /// A place that keeps layers.

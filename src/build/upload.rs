@@ -16,6 +16,7 @@ use crate::registry::Client;
 
 use super::ahead::Faults;
 use super::event::Events;
+use super::explain::Traced;
 
 /// The uploads of one build.
 pub(super) struct Uploads {
@@ -111,6 +112,16 @@ impl Uploads {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(task);
+    }
+
+    /// Keeps what the steps were made of.
+    pub(super) async fn keep_trace(&self, traced: Option<&Traced>) {
+        let Some(traced) = traced else { return };
+        for cache in &self.caches {
+            if let Err(error) = traced.keep(cache).await {
+                self.faults.tell(&*self.events, &cache.name(), &error);
+            }
+        }
     }
 
     /// What went wrong with the uploads so far, by layer.

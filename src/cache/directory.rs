@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <dir>/entries/<key>.json     an entry; its time of modification says when it was used last
+//! <dir>/traces/<key>.json      a trace
 //! <dir>/blobs/sha256/<hex>     a layer
 //! ```
 //! Everything appears under its name by a rename, so that a reader sees all of it or nothing, and two writers of the same
@@ -41,6 +42,7 @@ impl DirectoryPlace {
     fn document_path(&self, name: &DocumentName) -> PathBuf {
         let below = match name.kind {
             Kind::Step => "entries",
+            Kind::Trace => "traces",
         };
         self.directory
             .join(below)

@@ -18,6 +18,7 @@ mod place;
 mod registry;
 mod steps;
 mod stored;
+mod trace;
 
 use std::path::PathBuf;
 
@@ -32,6 +33,7 @@ pub use place::{Document, DocumentName, FoundDocument, Kind, Part, Place};
 pub use registry::RegistryPlace;
 pub use steps::Cache;
 pub use stored::{Kept, Pruned, StoredEntries};
+pub use trace::{Change, Difference, Input, InputKind, Miss, StepTrace, Trace};
 
 /// An entry to be kept.
 #[derive(Clone, Debug)]

@@ -14,6 +14,8 @@ use super::{CacheKey, Error};
 pub enum Kind {
     /// An entry: what came of a step.
     Step,
+    /// A trace: what the steps of a build were made of.
+    Trace,
 }
 
 /// The name of a document.

@@ -16,6 +16,10 @@ use super::resolve::{Surroundings, absolute};
 
 /// The flags of the cache.
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch that is typed"
+)]
 pub(super) struct CacheArgs {
     /// Look layers up in a cache, and keep new ones there
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Cache")]
@@ -44,6 +48,9 @@ pub(super) struct CacheArgs {
     /// Accepted: layers are streamed and never held in memory, whatever this says
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL", help_heading = "Cache")]
     pub compressed_caching: Option<bool>,
+    /// Say of each step whether it is in the cache, and if not, what changed since the last build that kept it
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Cache")]
+    pub cache_explain: bool,
     /// Only look layers up, keep none
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Cache")]
     pub no_push_cache: bool,
@@ -220,6 +227,7 @@ pub(super) fn options(args: &BuildArgs, around: &Surroundings) -> Result<CacheOp
         is_created_explicit: around.env.text("SOURCE_DATE_EPOCH").is_some(),
         runs: args.cache_run_layers.unwrap_or(true),
         copies: args.cache_copy_layers.unwrap_or(true),
+        explains: args.cache_explain,
     })
 }
 

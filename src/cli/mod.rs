@@ -12,6 +12,7 @@ mod debug;
 mod diagnostic;
 mod doctor;
 mod env;
+mod explain;
 mod flags;
 mod git;
 mod index;

@@ -17,6 +17,7 @@ use crate::dockerfile::Span;
 use crate::oci::Digest;
 
 use super::diagnostic::SourceText;
+use super::explain;
 use super::flags::{LogFormat, Verbosity};
 use super::runner_log::{Log, PlatformState};
 use super::terminal::Stderr;
@@ -351,6 +352,16 @@ impl Events for Renderer {
                     &text,
                     json!({"stage": stage, "step": number, "of": of, "cached": true, "layer": digest.as_str(), "size": size}),
                 );
+            }
+            Event::CacheExplained { stage, number, of, display, miss } => {
+                let why = miss.as_ref().map(explain::miss);
+                let rest = match &why {
+                    None => ": in the cache".to_owned(),
+                    Some(lines) => format!(": not in the cache: {}", lines.join("; ")),
+                };
+                let text = self.step_line(state, &stage, number, of, &display, &rest);
+                let fields = json!({"stage": stage, "step": number, "of": of, "hit": miss.is_none(), "why": why});
+                self.line(state, Level::Info, &text, fields);
             }
             Event::LayerUnpacked { digest, is_reused, took } => {
                 let how = if is_reused { "reused".to_owned() } else { format!("unpacked in {}", seconds(took)) };

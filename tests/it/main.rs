@@ -24,6 +24,7 @@ mod credentials;
 mod debugging;
 mod diagnostics;
 mod downloads;
+mod explaining;
 mod filters;
 mod indexes;
 mod mirrors;
