@@ -69,6 +69,13 @@ pub enum Event {
         /// Its text.
         text: String,
     },
+    /// A registry asks who we are.
+    Credentials {
+        /// The registry.
+        registry: String,
+        /// The name of the source of the credential; none means that we are nobody.
+        source: Option<String>,
+    },
     /// A base image was found.
     ImageResolved {
         /// As written.

@@ -8,7 +8,7 @@ use crate::http::OnBytes;
 use crate::oci::{Descriptor, Reference};
 use crate::output::{ImageLayer, LayerSource};
 use crate::plan::ImageUse;
-use crate::registry::{self, Client, ResolvedImage};
+use crate::registry::{self, Client, Note, ResolvedImage};
 
 use super::event::{Direction, Event, Events};
 use super::{BuildError, Request};
@@ -74,7 +74,22 @@ pub(super) async fn resolve(
         });
         Ok(found)
     });
-    futures_util::future::try_join_all(lookups).await
+    let found = futures_util::future::try_join_all(lookups).await;
+    tell_notes(client, events);
+    found
+}
+
+/// Tells what the registries had to say since the last time, and which credentials they were shown.
+pub fn tell_notes(client: &Client, events: &dyn Events) {
+    for note in client.take_notes() {
+        events.send(match note {
+            Note::Warning { registry, text } => Event::Warning {
+                message: format!("{registry} says: {text}"),
+                span: None,
+            },
+            Note::Credential { registry, source } => Event::Credentials { registry, source },
+        });
+    }
 }
 
 /// How long to wait before something is tried again as a whole: a second, and twice as long each time.

@@ -55,7 +55,7 @@ use crate::sandbox::{Cancel, Executor};
 
 pub use error::{BuildError, CopyError, CopyFailure, DownloadError, UserError};
 pub use event::{Direction, Event, Events, StepResult, Stream};
-pub use fetch::check_push;
+pub use fetch::{check_push, tell_notes};
 pub use lint::{Known, check};
 pub use mount::MountFailure;
 pub use publish::on_event as on_output_event;
@@ -244,9 +244,9 @@ pub fn run(
     let image = publish::assemble(config, layers, request)?;
     let publishing = publish::publish(&image, &images, request, &client, &on_event);
     let tracing = uploads.keep_trace(traced);
-    let both = futures_util::future::join(publishing, tracing);
-    let (published, ()) = block_on(services, both)?;
-    let published = published?;
+    let published = block_on(services, futures_util::future::join(publishing, tracing));
+    fetch::tell_notes(&client, events);
+    let published = published?.0?;
 
     // 8. What came of it, in files; then the build's own directories go.
     publish::write_reports(&published, request, &*services.events)?;
@@ -460,10 +460,12 @@ fn prepare(
     }
     // Where nothing is to be done, the push itself comes as early.
     if request.outputs.pushes && request.checks_push && !is_all_done {
-        block_on(
+        let checked = block_on(
             services,
             fetch::check_push(parts.client, &request.outputs.destinations),
-        )??;
+        )?;
+        fetch::tell_notes(parts.client, &*services.events);
+        checked?;
     }
     Ok(())
 }

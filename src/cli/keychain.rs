@@ -99,7 +99,10 @@ pub(super) fn chain(
             DockerConfig::load(&source, helpers.clone()).map_err(UsageError::Credentials)?;
         sources.push(Arc::new(config));
     }
+    #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
     sources.extend(clouds(args, &variables, helpers, http, plain_http, &is_on)?);
+    #[cfg(not(any(feature = "s3", feature = "gcs", feature = "azure")))]
+    let _of_clouds_only = (helpers, http, plain_http);
     if is_on("gitlab") {
         sources.push(Arc::new(gitlab(&variables)));
     }
@@ -152,6 +155,10 @@ fn selected(typed: &[String]) -> Result<Vec<&'static str>, UsageError> {
 }
 
 /// How the object stores are reached: with the identities that the registries of the same clouds are reached with.
+#[cfg_attr(
+    not(any(feature = "s3", feature = "gcs", feature = "azure")),
+    expect(clippy::unnecessary_wraps, reason = "with a cloud it may fail")
+)]
 pub(super) fn stores(
     args: &CredentialArgs,
     env: &Env,
@@ -224,19 +231,6 @@ fn clouds(
         sources.push(Arc::new(Cloud::acr(&options)));
     }
     Ok(sources)
-}
-
-/// None is built in.
-#[cfg(not(any(feature = "s3", feature = "gcs", feature = "azure")))]
-fn clouds(
-    _args: &CredentialArgs,
-    _variables: &Variables,
-    _helpers: HelperOptions,
-    _http: &HttpConfig,
-    _plain_http: &BTreeSet<String>,
-    _is_on: &dyn Fn(&str) -> bool,
-) -> Result<Vec<Arc<dyn Source>>, UsageError> {
-    Ok(Vec::new())
 }
 
 /// Who to become with an identity token of the CI system.

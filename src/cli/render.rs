@@ -319,6 +319,12 @@ impl Events for Renderer {
                 json!({"context": source, "commit": commit}),
             ),
             Event::DockerfileRead { name, text } => state.source = Some(SourceText { name, text }),
+            Event::Credentials { registry, source } => {
+                let shown = source.as_deref().unwrap_or("none, anonymous");
+                let text = format!("credentials for {registry}: {shown}");
+                let fields = json!({"registry": registry, "credentials": source});
+                self.line(state, Level::Info, &text, fields);
+            }
             Event::ImageResolved { reference, mirror, digest, platform, layers } => self.line(
                 state,
                 Level::Info,

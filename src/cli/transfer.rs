@@ -196,10 +196,20 @@ impl Transfer<'_> {
         content: &Content,
         destinations: &[Reference],
     ) -> Result<(), Failure> {
+        let published = self.push_retrying(content, destinations).await;
+        build::tell_notes(&self.client, &*self.renderer);
+        self.report(&published?, destinations)
+    }
+
+    async fn push_retrying(
+        &self,
+        content: &Content,
+        destinations: &[Reference],
+    ) -> Result<Published, Failure> {
         let events: Arc<dyn Events> = Arc::clone(&self.renderer) as Arc<dyn Events>;
         let on_event = build::on_output_event(&events);
         let mut tried = 0;
-        let published = loop {
+        loop {
             let pushing = output::push(
                 content,
                 destinations,
@@ -208,7 +218,7 @@ impl Transfer<'_> {
                 Some(&on_event),
             );
             match pushing.await {
-                Ok(published) => break published,
+                Ok(published) => return Ok(published),
                 Err(output::Error::Push { .. } | output::Error::PartlyPushed { .. })
                     if tried < self.args.push_retry =>
                 {
@@ -217,8 +227,7 @@ impl Transfer<'_> {
                 }
                 Err(error) => return Err(BuildError::from(error).into()),
             }
-        };
-        self.report(&published, destinations)
+        }
     }
 
     fn report(&self, published: &Published, names: &[Reference]) -> Result<(), Failure> {

@@ -1,7 +1,7 @@
 //! Everything the clients are built from, as values: nothing here is read from the environment.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ pub struct HttpConfig {
     pub hosts: BTreeMap<String, HostTls>,
     /// Proxies to use.
     pub proxies: Proxies,
+    /// Name servers to ask instead of those of `/etc/resolv.conf`; with none, those are asked.
+    pub name_servers: Vec<SocketAddr>,
     /// Limit of the connection's set-up.
     pub connect_timeout: Duration,
     /// Limit without any progress.
@@ -57,6 +59,7 @@ impl Default for HttpConfig {
             ca_files: SYSTEM_CA_FILES.iter().map(PathBuf::from).collect(),
             hosts: BTreeMap::new(),
             proxies: Proxies::default(),
+            name_servers: Vec::new(),
             connect_timeout: CONNECT_TIMEOUT,
             stall_timeout: STALL_TIMEOUT,
             commit_timeout: COMMIT_TIMEOUT,

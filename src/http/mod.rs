@@ -79,7 +79,7 @@ impl Http {
         let roots = Roots::read(&config);
         let shared = Shared {
             roots,
-            resolver: Resolver::from_system(),
+            resolver: Resolver::new(&config.name_servers),
             clients: Mutex::new(HashMap::new()),
             operations: AtomicU64::new(config.jitter_seed),
             config,

@@ -7,7 +7,7 @@ use std::fmt;
 
 use url::Url;
 
-use super::Secret;
+use super::{MASK, Secret};
 
 /// Scheme, host and port: two URLs of one origin are the same server to us.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -70,6 +70,26 @@ impl Authorization {
         Self::new(origin, Secret::new(format!("Bearer {}", token.expose())))
     }
 
+    /// Masks what is secret in it wherever a text repeats it, as a server's message may.
+    pub fn mask(&self, text: &str) -> String {
+        let (scheme, given) = self.value.expose().split_once(' ').unwrap_or_default();
+        let mut masked = text.to_owned();
+        let mut mask = |secret: &str| {
+            if !secret.is_empty() && masked.contains(secret) {
+                masked = masked.replace(secret, MASK);
+            }
+        };
+        mask(given);
+        if scheme == "Basic" {
+            use base64::Engine as _;
+            let decoded = base64::engine::general_purpose::STANDARD.decode(given);
+            let decoded = decoded.unwrap_or_default();
+            let pair = String::from_utf8_lossy(&decoded);
+            mask(pair.split_once(':').unwrap_or_default().1);
+        }
+        masked
+    }
+
     /// Gives the header value if a request to this URL may carry it.
     pub fn for_url(&self, url: &Url) -> Option<&Secret> {
         (Origin::of(url).as_ref() == Some(&self.origin)).then_some(&self.value)
@@ -79,6 +99,19 @@ impl Authorization {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_repeated_is_masked() {
+        let url = Url::parse("https://reg.io").expect("a URL");
+        let origin = Origin::of(&url).expect("an origin");
+        let basic = Authorization::basic(origin.clone(), "user", &Secret::new("hunter2"));
+        assert_eq!(
+            basic.mask("no dXNlcjpodW50ZXIy, no hunter2 of user"),
+            "no ***, no *** of user"
+        );
+        let bearer = Authorization::bearer(origin, &Secret::new("abc.def"));
+        assert_eq!(bearer.mask("bad token abc.def"), "bad token ***");
+    }
 
     #[test]
     fn a_credential_goes_to_its_own_origin_only() {

@@ -35,6 +35,8 @@ pub struct Request {
     pub headers: HeaderMap,
     /// A credential, sent to its own origin only.
     pub authorization: Option<Authorization>,
+    /// A credential of a place that a redirect leads to, sent there only.
+    pub elsewhere: Option<Authorization>,
     /// The body.
     pub body: Body,
     /// The URL of the server that named `url`, if it was not the user: it may send us only where a redirect could.
@@ -55,6 +57,7 @@ impl Request {
             url,
             headers: HeaderMap::new(),
             authorization: None,
+            elsewhere: None,
             body: Body::Empty,
             led_by: None,
             skip_verify: false,
@@ -136,6 +139,11 @@ impl StreamBody {
             length,
             open: Arc::new(open),
         }
+    }
+
+    /// The length in bytes.
+    pub(super) fn length(&self) -> u64 {
+        self.length
     }
 
     /// Opens it.

@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::LookupIpStrategy;
+use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolverConfig};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::reach::Reach;
@@ -14,9 +15,24 @@ use super::reach::Reach;
 pub(super) struct Resolver(Arc<Result<TokioResolver, String>>);
 
 impl Resolver {
-    /// Reads `/etc/resolv.conf` and `/etc/hosts`. A machine without them can still reach addresses.
-    pub(super) fn from_system() -> Self {
-        let made = TokioResolver::builder_tokio().and_then(|mut builder| {
+    /// Reads `/etc/resolv.conf`, unless name servers are given, and `/etc/hosts`. A machine without them can still reach
+    /// addresses.
+    pub(super) fn new(name_servers: &[SocketAddr]) -> Self {
+        let builder = if name_servers.is_empty() {
+            TokioResolver::builder_tokio()
+        } else {
+            let servers = name_servers.iter().map(|address| {
+                let mut server = NameServerConfig::udp_and_tcp(address.ip());
+                for connection in &mut server.connections {
+                    connection.port = address.port();
+                }
+                server
+            });
+            let config = ResolverConfig::from_name_servers(servers.collect());
+            let provider = TokioRuntimeProvider::default();
+            Ok(TokioResolver::builder_with_config(config, provider))
+        };
+        let made = builder.and_then(|mut builder| {
             builder.options_mut().ip_strategy = LookupIpStrategy::Ipv6AndIpv4;
             builder.build()
         });

@@ -83,10 +83,11 @@ impl Http {
             .request(method.clone(), url.clone())
             .headers(request.headers.clone());
         builder = builder.header(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        if let Some(value) = request
-            .authorization
-            .as_ref()
-            .and_then(|authorization| authorization.for_url(url))
+        let authorizations = [&request.authorization, &request.elsewhere];
+        if let Some(value) = authorizations
+            .into_iter()
+            .flatten()
+            .find_map(|authorization| authorization.for_url(url))
         {
             let mut value = HeaderValue::from_str(value.expose()).map_err(|_| Error::Config {
                 what: "credential".to_owned(),
@@ -111,7 +112,12 @@ impl Http {
                 request.on_sent.clone(),
             )),
         };
-        let upload = matches!(request.body, Body::Stream(_)).then(|| request.body.length());
+        // An upload in pieces is closed by a PUT of nothing: the registry hashes all of them then.
+        let upload = match &request.body {
+            Body::Stream(stream) => Some(stream.length()),
+            Body::Empty => (method == Method::PUT).then_some(0),
+            Body::Bytes(_) => None,
+        };
         let sending = builder.send();
         tokio::pin!(sending);
         let inner = self.await_progress(sending, &watch, upload, url).await?;

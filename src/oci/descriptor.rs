@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Digest, MediaType, Platform};
 
@@ -14,7 +14,8 @@ pub struct Descriptor {
     pub media_type: MediaType,
     /// The content's digest.
     pub digest: Digest,
-    /// The content's size in bytes.
+    /// The content's size in bytes; the specification's 64 bits have a sign.
+    #[serde(deserialize_with = "size")]
     pub size: u64,
     /// Where else the content may be had (foreign layers).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -28,6 +29,12 @@ pub struct Descriptor {
     /// The type of an artifact manifest, in an index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
+}
+
+fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let size = i64::deserialize(deserializer)?;
+    u64::try_from(size)
+        .map_err(|_| serde::de::Error::custom(format!("a size of {size} bytes is none")))
 }
 
 impl Descriptor {

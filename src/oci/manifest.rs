@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::{Descriptor, MediaType};
+use super::{Descriptor, Digest, MediaType};
 
 /// The manifest of one image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +65,9 @@ pub enum DocumentError {
         "manifest schema version {0} is not supported: push the image again with a current tool"
     )]
     SchemaVersion(u64),
+    /// Content that a descriptor carries in `data` and that is not what it describes (descriptor.md "Embedded Content").
+    #[error("the content that the descriptor of {0} carries in \"data\" is other content")]
+    EmbeddedData(Digest),
     /// A type that is neither manifest nor index.
     #[error("media type \"{0}\" is not an image manifest or index")]
     MediaType(MediaType),
@@ -85,6 +90,7 @@ impl Document {
             config: Option<serde::de::IgnoredAny>,
         }
         let probe: Probe = serde_json::from_slice(bytes)?;
+        check_embedded(bytes)?;
         if probe.schema_version != 2 {
             return Err(DocumentError::SchemaVersion(probe.schema_version));
         }
@@ -112,6 +118,45 @@ impl Document {
         }
         Err(DocumentError::MediaType(declared))
     }
+}
+
+/// Checks the content that descriptors carry. It is not used: what is not what it says shows a document not to be trusted.
+fn check_embedded(bytes: &[u8]) -> Result<(), DocumentError> {
+    #[derive(Deserialize)]
+    struct Carrier {
+        config: Option<Carried>,
+        #[serde(default)]
+        layers: Vec<Carried>,
+        #[serde(default)]
+        manifests: Vec<Carried>,
+    }
+    #[derive(Deserialize)]
+    struct Carried {
+        digest: Digest,
+        size: i64,
+        data: Option<String>,
+    }
+    // Few documents have any, and what is wrong with the rest is told where it is read.
+    if !bytes.windows(6).any(|word| word == b"\"data\"") {
+        return Ok(());
+    }
+    let Carrier {
+        config,
+        layers,
+        manifests,
+    } = serde_json::from_slice(bytes)?;
+    for carried in config.into_iter().chain(layers).chain(manifests) {
+        let Some(data) = carried.data else { continue };
+        let is_right = STANDARD.decode(data).is_ok_and(|content| {
+            let mut digester = carried.digest.digester();
+            digester.update(&content);
+            i64::try_from(content.len()) == Ok(carried.size) && digester.finish() == carried.digest
+        });
+        if !is_right {
+            return Err(DocumentError::EmbeddedData(carried.digest));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -150,5 +195,9 @@ mod tests {
             Err(DocumentError::Ambiguous(_))
         ));
         assert!(parse("[]", &oci).is_err());
+        for (data, is_right) in [("", true), ("eA==", false), ("=", false)] {
+            let carrying = manifest.replace(r#""size":0"#, &format!(r#""size":0,"data":"{data}""#));
+            assert_eq!(parse(&carrying, &oci).is_ok(), is_right, "{data}");
+        }
     }
 }

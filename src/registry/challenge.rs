@@ -13,6 +13,8 @@ pub(super) enum Challenge {
         realm: String,
         /// The registry's name at the token server.
         service: Option<String>,
+        /// The rights that the request needed.
+        scope: Option<String>,
     },
 }
 
@@ -32,6 +34,7 @@ pub(super) fn choose<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Chall
                     return Some(Challenge::Bearer {
                         realm,
                         service: value("service"),
+                        scope: value("scope"),
                     });
                 }
             } else if scheme.eq_ignore_ascii_case("basic") {
@@ -95,12 +98,14 @@ mod tests {
 
     #[test]
     fn challenges_are_read() {
-        let bearer = |realm: &str, service: Option<&str>| {
+        let scoped = |realm: &str, service: Option<&str>, scope: Option<&str>| {
             Some(Challenge::Bearer {
                 realm: realm.to_owned(),
                 service: service.map(str::to_owned),
+                scope: scope.map(str::to_owned),
             })
         };
+        let bearer = |realm: &str, service: Option<&str>| scoped(realm, service, None);
         let check = |headers: &[&str], expect: Option<Challenge>| {
             assert_eq!(choose(headers.iter().copied()), expect, "{headers:?}");
         };
@@ -112,7 +117,7 @@ mod tests {
             &[
                 r#"Bearer realm="https://a/t",service="x",scope="repository:a/b:pull,push",error="invalid_token""#,
             ],
-            bearer("https://a/t", Some("x")),
+            scoped("https://a/t", Some("x"), Some("repository:a/b:pull,push")),
         );
         check(
             &[r#"bearer REALM = "https://a/t?x=1,2" , service=plain"#],

@@ -7,7 +7,7 @@ use super::client::{Call, Client, scope};
 use super::download::Download;
 use super::error::Error;
 use super::options::Action;
-use super::push::{BlobSource, BlobUpload, location, octets, with_digest};
+use super::push::{BlobSource, BlobUpload, location, octets, smallest_piece, with_digest};
 use crate::http::{Body, Method, OnBytes, Request, Response, StatusCode, header};
 use crate::oci::{Descriptor, Reference};
 
@@ -48,8 +48,8 @@ impl Client {
             on_sent,
             ..
         } = upload.clone();
-        let location = self.start_upload(target, what).await?;
-        let size = if matches!(source, BlobSource::Remote(_)) {
+        let session = self.start_upload(target, what).await?;
+        let size: u64 = if matches!(source, BlobSource::Remote(_)) {
             MEMORY_CHUNK
         } else {
             FIRST_CHUNK
@@ -61,9 +61,9 @@ impl Client {
             descriptor,
             source,
             on_sent,
-            location,
+            location: session.location,
             offset: 0,
-            size,
+            size: size.max(session.smallest_piece),
             remote: None,
         };
         chunks.run().await
@@ -71,7 +71,30 @@ impl Client {
 }
 
 impl Chunks<'_> {
+    /// Sends all pieces and closes the upload. A registry that misses bytes at its end, because it lost some or was wrong
+    /// about how many it had, is sent all of them again.
     async fn run(&mut self) -> Result<(), Error> {
+        let mut backoff = self.client.shared.http.backoff();
+        loop {
+            self.send_pieces().await?;
+            let Err(failure) = self.close().await else {
+                return Ok(());
+            };
+            let is_lost = failure
+                .status()
+                .is_some_and(|status| matches!(status.as_u16(), 400 | 404 | 416));
+            if !is_lost {
+                return Err(failure);
+            }
+            let Some(wait) = backoff.next_wait(failure.retry_after()) else {
+                return Err(failure);
+            };
+            tokio::time::sleep(wait).await;
+            self.restart().await?;
+        }
+    }
+
+    async fn send_pieces(&mut self) -> Result<(), Error> {
         let mut backoff = self.client.shared.http.backoff();
         while self.offset < self.descriptor.size {
             let before = self.offset;
@@ -103,6 +126,10 @@ impl Chunks<'_> {
                 backoff.progressed();
             }
         }
+        Ok(())
+    }
+
+    async fn close(&self) -> Result<(), Error> {
         let scope = scope(self.target, Action::Push);
         let request = octets(
             Method::PUT,
@@ -189,7 +216,9 @@ impl Chunks<'_> {
     }
 
     async fn restart(&mut self) -> Result<(), Error> {
-        self.location = self.client.start_upload(self.target, self.what).await?;
+        let session = self.client.start_upload(self.target, self.what).await?;
+        self.location = session.location;
+        self.size = self.size.max(session.smallest_piece);
         self.offset = 0;
         self.remote = None;
         Ok(())
@@ -213,11 +242,7 @@ impl Chunks<'_> {
         if response.headers().contains_key(header::LOCATION) {
             self.location = location(response, self.what)?;
         }
-        let smallest = response
-            .headers()
-            .get("oci-chunk-min-length")
-            .and_then(|value| value.to_str().ok()?.parse().ok());
-        self.size = self.size.max(smallest.unwrap_or(0));
+        self.size = self.size.max(smallest_piece(response));
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ use url::Url;
 use super::challenge::{self, Challenge};
 use super::error::{Error, Reply};
 use super::mirror::Served;
+use super::notes::Notes;
 use super::options::{Action, RegistryOptions, dialled};
 use super::token::{Grants, Scope};
 use crate::auth::Keychain;
@@ -37,6 +38,7 @@ pub(super) struct Shared {
     /// Blobs that repositories are known to have.
     pub(super) known_blobs: Mutex<HashSet<(String, Digest)>>,
     pub(super) served: Served,
+    pub(super) notes: Notes,
     endpoints: Mutex<HashMap<(String, Action), EndpointCell>>,
 }
 
@@ -81,6 +83,7 @@ impl Client {
             transfers,
             known_blobs: Mutex::default(),
             served: Served::default(),
+            notes: Notes::default(),
             endpoints: Mutex::default(),
         };
         Self {
@@ -98,6 +101,7 @@ impl Client {
         let mut backoff = self.shared.http.backoff();
         let mut refused = None;
         let mut was_refreshed = false;
+        let mut elsewhere = None;
         loop {
             let grant = self
                 .grant(call.scope, &endpoint.base, &challenge, refused.as_ref())
@@ -108,6 +112,8 @@ impl Client {
                 .authorization(grant.authorization.clone());
             request.skip_verify = self.shared.options.skips_verify(call.scope.action);
             request.led_by.get_or_insert_with(|| endpoint.base.clone());
+            request.elsewhere = elsewhere.clone();
+            let is_read = matches!(request.method, Method::GET | Method::HEAD);
             let result = self.shared.http.send(request).await;
             let asked = match &result {
                 Ok(response) if is_transient(response.status()) => retry_after(response.headers()),
@@ -129,12 +135,31 @@ impl Client {
                 source,
             })?;
             let status = response.status();
+            self.shared
+                .notes
+                .add_warnings(&call.scope.registry, &response);
             if status.is_success() || call.accept.contains(&status) {
                 return Ok(response);
             }
             let is_registrys_own = Origin::of(response.url()) == Origin::of(&endpoint.base);
             let asked_for = challenge_of(&response);
-            let reply = Box::new(Reply::read(response, backoff.failures().max(1)).await);
+            if !is_registrys_own
+                && is_read
+                && status == StatusCode::UNAUTHORIZED
+                && elsewhere.is_none()
+                && let Some(asked_for) = &asked_for
+            {
+                // Where a redirect leads we are nobody, and a registry may want to see a token of nobody.
+                elsewhere = self
+                    .anonymous_token(call.scope, response.url(), asked_for)
+                    .await?;
+                if elsewhere.is_some() {
+                    continue;
+                }
+            }
+            let tries = backoff.failures().max(1);
+            let reply = Reply::read(response, tries).await;
+            let reply = Box::new(reply.masked(grant.authorization.as_ref()));
             if is_registrys_own && !was_refreshed && wants_new_credential(&reply) {
                 was_refreshed = true;
                 challenge = asked_for.unwrap_or(challenge);

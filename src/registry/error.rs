@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::auth;
-use crate::http::{self, Response, StatusCode, printable};
+use crate::http::{self, Authorization, Response, StatusCode, printable};
 use crate::oci::{Digest, DocumentError};
 
 /// The largest error body that is read, in bytes.
@@ -304,6 +304,20 @@ impl Reply {
             tries,
             retry_after,
         }
+    }
+}
+
+impl Reply {
+    /// Masks the credential, which a server may repeat in what it says.
+    pub(super) fn masked(mut self, authorization: Option<&Authorization>) -> Self {
+        for error in &mut self.errors {
+            for text in [&mut error.code, &mut error.message] {
+                if let Some(authorization) = authorization {
+                    *text = authorization.mask(text);
+                }
+            }
+        }
+        self
     }
 }
 

@@ -255,7 +255,7 @@ impl Client {
             let body = self.body(descriptor, source).await?;
             let location = match session.take() {
                 Some(location) => location,
-                None => self.start_upload(target, &what).await?,
+                None => self.start_upload(target, &what).await?.location,
             };
             let mut request = octets(Method::PUT, with_digest(location, &descriptor.digest));
             request.body = body;
@@ -292,8 +292,12 @@ impl Client {
         }
     }
 
-    /// Opens an upload session and gives its location.
-    pub(super) async fn start_upload(&self, target: &Reference, what: &str) -> Result<Url, Error> {
+    /// Opens an upload session.
+    pub(super) async fn start_upload(
+        &self,
+        target: &Reference,
+        what: &str,
+    ) -> Result<Session, Error> {
         let url = self.url(target, Action::Push, "blobs/uploads/").await?;
         let scope = scope(target, Action::Push);
         let request = Request::new(Method::POST, url);
@@ -306,7 +310,10 @@ impl Client {
                 retries: true,
             })
             .await?;
-        location(&response, what)
+        Ok(Session {
+            location: location(&response, what)?,
+            smallest_piece: smallest_piece(&response),
+        })
     }
 
     async fn body(&self, descriptor: &Descriptor, source: &BlobSource) -> Result<Body, Error> {
@@ -388,8 +395,8 @@ impl Client {
     /// When the registry cannot be reached or refuses.
     pub async fn check_push(&self, target: &Reference) -> Result<(), Error> {
         let what = format!("check of the right to push to {}", target.name());
-        let location = self.start_upload(target, &what).await?;
-        self.cancel_if_some(target, Some(location)).await;
+        let session = self.start_upload(target, &what).await?;
+        self.cancel_if_some(target, Some(session.location)).await;
         Ok(())
     }
 
@@ -419,6 +426,13 @@ impl Client {
     }
 }
 
+/// An upload that is open.
+pub(super) struct Session {
+    pub(super) location: Url,
+    /// The least that the registry takes in one piece that is not the last, in bytes; 0 if it does not say.
+    pub(super) smallest_piece: u64,
+}
+
 /// What came of a mount.
 enum Mount {
     Done,
@@ -433,6 +447,14 @@ pub(super) fn octets(method: Method, url: Url) -> Request {
         header::CONTENT_TYPE,
         header::HeaderValue::from_static("application/octet-stream"),
     )
+}
+
+/// Reads the least that the registry takes in one piece.
+pub(super) fn smallest_piece(response: &Response) -> u64 {
+    let value = response.headers().get("oci-chunk-min-length");
+    value
+        .and_then(|value| value.to_str().ok()?.parse().ok())
+        .unwrap_or(0)
 }
 
 /// Reads the location of an upload, relative or absolute. Its query is kept as it is: it may be signed.

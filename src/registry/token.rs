@@ -12,6 +12,7 @@ use url::Url;
 use super::challenge::Challenge;
 use super::client::Client;
 use super::error::{Error, Reply};
+use super::notes::Note;
 use super::options::Action;
 use crate::auth::{Credential, CredentialKind};
 use crate::http::{Authorization, Body, Method, Origin, Request, Secret, header, redact_url};
@@ -138,9 +139,13 @@ impl Client {
             .keychain
             .resolve(&scope.registry, &scope.repository)
             .await?;
-        let source = credential
+        let mut source = credential
             .as_ref()
             .map(|credential| credential.source.clone());
+        self.shared.notes.add(Note::Credential {
+            registry: scope.registry.clone(),
+            source: source.clone(),
+        });
         let (authorization, lifetime) = match (challenge, credential) {
             (
                 _,
@@ -174,11 +179,22 @@ impl Client {
                 )));
             }
             (Challenge::None | Challenge::Basic, _) => (None, PASSWORD_LIFETIME),
-            (Challenge::Bearer { realm, service }, credential) => {
+            (Challenge::Bearer { realm, service, .. }, credential) => {
                 let realm = check_realm(realm, endpoint).map_err(refuse)?;
-                let (token, lifetime) = self
-                    .fetch_token(scope, endpoint, realm, service.as_deref(), credential)
-                    .await?;
+                let ask = |realm, credential| {
+                    self.fetch_token(scope, endpoint, realm, service.as_deref(), credential)
+                };
+                let mut asked = ask(realm.clone(), credential.clone()).await;
+                if matches!(asked, Err(Error::Unauthorized { .. })) && credential.is_some() {
+                    // What was refused may have been old: it is forgotten now, and there may be something new.
+                    let keychain = &self.shared.keychain;
+                    let fresh = keychain.resolve(&scope.registry, &scope.repository).await?;
+                    if fresh.is_some() && fresh != credential {
+                        source = fresh.as_ref().map(|fresh| fresh.source.clone());
+                        asked = ask(realm, fresh).await;
+                    }
+                }
+                let (token, lifetime) = asked?;
                 (Some(Authorization::bearer(origin, &token)), lifetime)
             }
         };
@@ -224,7 +240,8 @@ impl Client {
                 .await
                 .map_err(http)?;
             if !response.status().is_success() {
-                let reply = Box::new(Reply::read(response, 1).await);
+                let reply = Reply::read(response, 1).await;
+                let reply = Box::new(reply.masked(request.authorization.as_ref()));
                 return Err(match reply.status.as_u16() {
                     400 | 401 | 403 => {
                         // What is kept may have expired: who tries again gets a new one.
@@ -253,6 +270,60 @@ impl Client {
             what,
             reason: "the answer holds no token".to_owned(),
         })
+    }
+}
+
+impl Client {
+    /// Asks for a token for nobody, at the token server of a place that a redirect of the registry led to. `None` if there
+    /// is none to be had: what the place said counts then.
+    pub(super) async fn anonymous_token(
+        &self,
+        scope: &Scope,
+        place: &Url,
+        challenge: &Challenge,
+    ) -> Result<Option<Authorization>, Error> {
+        let Challenge::Bearer {
+            realm,
+            service,
+            scope: rights,
+        } = challenge
+        else {
+            return Ok(None);
+        };
+        let refuse = |reason: String| Error::Challenge {
+            registry: redact_url(place),
+            reason,
+        };
+        let mut url = check_realm(realm, place).map_err(refuse)?;
+        {
+            let mut query = url.query_pairs_mut();
+            for (name, value) in [("service", service), ("scope", rights)] {
+                if let Some(value) = value {
+                    query.append_pair(name, value);
+                }
+            }
+        }
+        let mut request = Request::new(Method::GET, url).led_by(place.clone());
+        request.skip_verify = self.shared.options.skips_verify(scope.action);
+        let what = format!("token of nobody for {}", redact_url(place));
+        let http = |source| Error::Http {
+            what: what.clone(),
+            source,
+        };
+        let response = self
+            .shared
+            .http
+            .send_retrying(&request)
+            .await
+            .map_err(http)?;
+        if !response.status().is_success() {
+            return Ok(None);
+        }
+        let body = response.bytes(TOKEN_LIMIT).await.map_err(http)?;
+        let token = read_token(&body);
+        Ok(Origin::of(place)
+            .zip(token)
+            .map(|(origin, (token, _))| Authorization::bearer(origin, &token)))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::running::SHELL;
 use crate::support::registry::{Action, Auth, Registry};
 
 /// A scene with a registry and a base in it.
-fn scene() -> Option<(Scene, Registry)> {
+pub(crate) fn scene() -> Option<(Scene, Registry)> {
     let scene = Scene::with_busybox()?;
     let registry = Registry::start(Auth::Open);
     let tar = tar_of(&[("base", 'f', &"base ".repeat(20_000), 0o644)]);
@@ -27,13 +27,13 @@ fn scene() -> Option<(Scene, Registry)> {
 }
 
 /// A Dockerfile on the base, with a shell.
-fn on_base(registry: &Registry, rest: &str) -> String {
+pub(crate) fn on_base(registry: &Registry, rest: &str) -> String {
     let shell = SHELL.replace("scratch", &format!("{}/base:v1", registry.host()));
     format!("{shell}{rest}")
 }
 
 /// A build on a fresh machine: nothing is left of earlier ones but the cache.
-fn fresh(scene: &Scene) -> Call {
+pub(crate) fn fresh(scene: &Scene) -> Call {
     for place in ["state", "out"] {
         let path = scene.root().join(place);
         fs::remove_dir_all(&path).expect("a directory");
@@ -42,13 +42,13 @@ fn fresh(scene: &Scene) -> Call {
     scene.build()
 }
 
-fn push(scene: &Scene, registry: &Registry, tag: &str) -> Call {
+pub(crate) fn push(scene: &Scene, registry: &Registry, tag: &str) -> Call {
     let destination = format!("{}/app:{tag}", registry.host());
     fresh(scene).args(["--cache", "-d", &destination])
 }
 
 /// How many steps came out of the cache.
-fn hits(finished: &Finished) -> usize {
+pub(crate) fn hits(finished: &Finished) -> usize {
     finished.stderr.matches("(cached, layer").count()
 }
 
@@ -62,7 +62,7 @@ fn local_build(scene: &Scene) -> Call {
 }
 
 /// Builds into a layout and gives image and log.
-fn built(scene: &Scene, call: Call) -> (Image, Finished) {
+pub(crate) fn built(scene: &Scene, call: Call) -> (Image, Finished) {
     let layout = scene.out("image");
     let finished = call.arg("--oci-layout-path").arg(&layout).success();
     (Image::of_layout(&layout), finished)

@@ -46,7 +46,9 @@ fn each_source_is_enough_to_push() {
     let pushed = |change: &dyn Fn(Call) -> Call| {
         registry.state().manifests.clear();
         let call = scene.build().args(["-d", &format!("{host}/app:v1")]);
-        change(call).success().keeps(PASSWORD);
+        let finished = change(call).success();
+        finished.keeps(PASSWORD);
+        finished.says(&format!("credentials for {host}: "));
         assert_eq!(Image::of_registry(&registry, "app", "v1").paths(), ["a"]);
     };
     let file = scene.root().join("secret");

@@ -25,6 +25,7 @@ mod debugging;
 mod diagnostics;
 mod downloads;
 mod explaining;
+mod faults;
 mod filters;
 mod indexes;
 mod mirrors;

@@ -1,5 +1,6 @@
-// run.groovy LIBRARY WORKSPACE: runs the shared library's step with the steps of Jenkins that it uses, as they behave: `sh` is a real shell
-// in the workspace, credentials are variables of what runs inside, properties are read from files. Prints `N passed, N failed`.
+// run.groovy LIBRARY WORKSPACE README: runs the shared library's step with the steps of Jenkins that it uses, as they behave: `sh` is a real shell
+// in the workspace, credentials are variables of what runs inside, properties are read from files; and the README's pipeline, its blocks
+// run one after the other. Prints `N passed, N failed`.
 import groovy.json.JsonSlurper
 
 def library = args[0], workspace = new File(args[1])
@@ -84,6 +85,30 @@ try {
 def message = ''
 try { build(destination: "$registry/jenkins/app:4", program: program, dockerfile: 'none', extraArgs: further) } catch (RuntimeException e) { message = e.message }
 check('a failed build fails the step', message.contains('exit code') && message.contains('none'))
+
+// The README's pipeline: the container of the pod is this machine, which has the program and the authority of the private registry.
+def privateRegistry = System.getenv('LONGSHORE_TEST_REGISTRY_TLS'), job = "jenkins-${System.currentTimeMillis()}"
+def pipeline = args[2] ? new File(args[2]).text : ''
+check('the README\'s example is short', pipeline.readLines().size() in 1..10)
+check('it is the one of examples/', pipeline == new File(library, 'examples/declarative.Jenkinsfile').text)
+steps = new Steps(workspace: workspace, variables: [SSL_CERT_FILE: System.getenv('LONGSHORE_TEST_REGISTRY_CA'), DOCKER_AUTH_CONFIG: System.getenv('DOCKER_AUTH_CONFIG'),
+                                                    JENKINS_URL: 'http://127.0.0.1/', BUILD_TAG: 'jenkins-app-7', BUILD_NUMBER: '7'])
+def environment = [BUILD_NUMBER: '7'], yaml = []
+def run = new GroovyShell().parse(pipeline.replace('@Library(\'longshore\') _', '').replace('registry.example.com', "$privateRegistry/$job"))
+run.binding.setVariable('env', environment)
+run.metaClass.methodMissing = { String name, arguments ->
+    def last = arguments ? arguments[-1] : null
+    if (name == 'longshoreBuild') { return build(last + [program: program], steps)[0] }
+    if (name == 'libraryResource') { return new File(library, "resources/$last").text }
+    if (name == 'yaml') { return yaml << last }
+    if (last instanceof Closure) { return last() }
+    throw new MissingMethodException(name, Script, arguments as Object[])
+}
+run.run()
+def credential = "${System.getenv('LONGSHORE_TEST_REGISTRY_USER')}:${System.getenv('LONGSHORE_TEST_REGISTRY_PASSWORD')}"
+def there = ['skopeo', 'inspect', '--tls-verify=false', '--creds', credential, '--format', '{{.Digest}}', "docker://$privateRegistry/$job/app:7"].execute().text.trim()
+check('the README\'s example builds and pushes', there && environment.IMAGE == "$privateRegistry/$job/app@$there".toString())
+check('it runs in the pod of the library', yaml.join().contains('kind: Pod') && steps.containers == ['longshore'])
 
 println "$passed passed, $failed failed"
 System.exit(failed == 0 ? 0 : 1)

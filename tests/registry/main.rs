@@ -1,6 +1,7 @@
 //! The registry room against registries: one inside the test with scripted faults, and the real docker-registry.
 
 mod auth;
+mod faults;
 mod leaks;
 mod output;
 mod pull;

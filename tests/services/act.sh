@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # action.yml through act, the runner of GitHub's workflows that runs anywhere: a composite action in host mode. The image is looked up in the
-# registry, and the outputs that the next step sees are compared with it.
+# registry, and the outputs that the next step sees are compared with it. Also the README's workflow, with a private registry for ghcr.io.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
+. tests/services/lib/readme.sh
 longshore=${LONGSHORE:?the program to test}
 registry=${LONGSHORE_TEST_REGISTRY:?the registry of tests/env}
 cache=${LONGSHORE_TEST_CACHE:-$PWD/${CARGO_TARGET_DIR:-target}/env}/tools
@@ -87,5 +88,19 @@ check 'a pull request of a fork builds' run pull_request -e "$work/fork.json"
 check 'and is not pushed' grep -q 'the image is built and not pushed' "$work/log"
 name=$name-fork
 check 'not at all' test -z "$(in_registry one 2>/dev/null)"
+
+# The README's workflow: the program is on the PATH, the credential where docker/login-action leaves it.
+private=$LONGSHORE_TEST_REGISTRY_TLS user=$LONGSHORE_TEST_REGISTRY_USER:$LONGSHORE_TEST_REGISTRY_PASSWORD
+check "the README's example is short" at_most_ten_lines 'GitHub Actions'
+readme_example 'GitHub Actions' | sed "s#ghcr.io#$private/act-$$#; s#longshore-build/longshore@v0#./longshore#" >"$work/repo/.github/workflows/build.yml"
+mkdir -p "$work/home/.docker" "$work/bin"
+ln -s "$longshore" "$work/bin/longshore"
+printf '{"auths":{"%s":{"auth":"%s"}}}' "$private" "$(printf %s "$user" | base64 -w0)" >"$work/home/.docker/config.json"
+mv "$work/repo/app"/* "$work/repo/"
+check "the README's example builds" env PATH="$work/bin:$PATH" bash -c "$(declare -f run); work=$work act=$act; run push --env SSL_CERT_FILE=$LONGSHORE_TEST_REGISTRY_CA --env DOCKER_CONFIG=$work/home/.docker"
+digest=$(curl -fsS --cacert "$LONGSHORE_TEST_REGISTRY_CA" -u "$user" -o /dev/null -D - -H 'Accept: application/vnd.oci.image.manifest.v1+json' \
+  "https://$private/v2/act-$$/acme/app/manifests/main" | tr -d '\r' | sed -n 's/^[Dd]ocker-[Cc]ontent-[Dd]igest: //p')
+check 'and pushes a tag for the branch' test -n "$digest"
+check 'its digest is in the log' grep -q "$digest" "$work/log"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

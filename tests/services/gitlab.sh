@@ -2,6 +2,7 @@
 # The GitLab template through gitlab-ci-local, with a registry behind CI_REGISTRY: include with inputs, the image, the dotenv report in a later job.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
+. tests/services/lib/readme.sh
 longshore=${LONGSHORE:?the program to test}
 registry=${LONGSHORE_TEST_REGISTRY:?the registry of tests/env}
 tools=${LONGSHORE_TEST_CACHE:-$PWD/${CARGO_TARGET_DIR:-target}/env}/tools/gitlab-ci-local
@@ -66,5 +67,23 @@ check 'the branch is a tag' test -n "$digest"
 check 'the commit is a tag' test "$(in_registry "sha-$sha")" = "$digest"
 check 'the report reaches the next job' test "$(cat "$work/reference" 2>/dev/null)" = "$registry/$name@$digest"
 check 'no secret is in the log' bash -c "! grep -q planted-password '$work/log'"
+
+# The README's pipeline, with the component as a file of the repository: the credential is the job's, the name $CI_REGISTRY_IMAGE.
+private=$LONGSHORE_TEST_REGISTRY_TLS user=$LONGSHORE_TEST_REGISTRY_USER:$LONGSHORE_TEST_REGISTRY_PASSWORD
+check "the README's example is short" at_most_ten_lines 'GitLab CI'
+readme_example 'GitLab CI' | sed 's#component: .*#local: template.yml#' >"$work/repo/.gitlab-ci.yml"
+cat >"$work/repo/.gitlab-ci-local-variables.yml" <<END
+CI_REGISTRY: $private
+CI_REGISTRY_IMAGE: $private/gitlab-$$/app
+CI_REGISTRY_USER: $LONGSHORE_TEST_REGISTRY_USER
+CI_REGISTRY_PASSWORD: $LONGSHORE_TEST_REGISTRY_PASSWORD
+SSL_CERT_FILE: $LONGSHORE_TEST_REGISTRY_CA
+END
+git -C "$work/repo" -c user.name=a -c user.email=a@b.test commit -qam two
+check "the README's example runs" run
+digest=$(curl -fsS --cacert "$LONGSHORE_TEST_REGISTRY_CA" -u "$user" -o /dev/null -D - -H 'Accept: application/vnd.oci.image.manifest.v1+json' \
+  "https://$private/v2/gitlab-$$/app/manifests/main" | tr -d '\r' | sed -n 's/^[Dd]ocker-[Cc]ontent-[Dd]igest: //p')
+check 'and pushes a tag for the branch' test -n "$digest"
+check 'and the next job is told' grep -q "deploy $private/gitlab-$$/app@$digest" "$work/log"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

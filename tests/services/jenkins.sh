@@ -2,6 +2,8 @@
 # Jenkins: the shared library's step under Groovy (the version of Jenkins' core) against the registry; the pod against Kubernetes' schema.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
+cd "$root"
+. tests/services/lib/readme.sh
 : "${LONGSHORE_TEST_REGISTRY:?the test environment is not up: . \"\$(tests/env/up.sh)\"}" "${LONGSHORE:?the binary to test}"
 cache=${LONGSHORE_TEST_CACHE:-${CARGO_TARGET_DIR:-$root/target}/env}
 work=$(mktemp -d "${TMPDIR:-/tmp}/longshore-jenkins.XXXXXX")
@@ -26,7 +28,10 @@ done
 mkdir "$work/workspace"
 printf 'FROM scratch\nARG GREETING\nLABEL said=$GREETING\nCOPY Dockerfile /\n' >"$work/workspace/Dockerfile"
 code=0
-groovy "$root/tests/jenkins/run.groovy" "$root/jenkins" "$work/workspace" | tee "$work/output" || code=1
+readme_example Jenkins >"$work/Jenkinsfile"
+auth=$(printf '%s:%s' "$LONGSHORE_TEST_REGISTRY_USER" "$LONGSHORE_TEST_REGISTRY_PASSWORD" | base64 -w0)
+export DOCKER_AUTH_CONFIG="{\"auths\":{\"$LONGSHORE_TEST_REGISTRY_TLS\":{\"auth\":\"$auth\"}}}"
+groovy "$root/tests/jenkins/run.groovy" "$root/jenkins" "$work/workspace" "$work/Jenkinsfile" | tee "$work/output" || code=1
 tail -1 "$work/output" | grep -q ' passed, 0 failed$' || code=1
 # tests/run adds the counts of all closing lines.
 echo "$pods passed, $bad failed"

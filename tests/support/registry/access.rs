@@ -73,7 +73,10 @@ impl State {
             .filter(|scope| knows || scope.ends_with(":pull"))
             .collect();
         self.tokens.insert(token.clone(), (granted, uses));
-        plain(200, format!(r#"{{"token":"{token}","expires_in":300}}"#))
+        let lifetime = self.token_lifetime.as_deref();
+        let lifetime = lifetime.unwrap_or(r#""expires_in":300"#);
+        let comma = if lifetime.is_empty() { "" } else { "," };
+        plain(200, format!(r#"{{"token":"{token}"{comma}{lifetime}}}"#))
     }
 
     pub(super) fn refusal(

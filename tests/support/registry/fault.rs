@@ -45,6 +45,14 @@ pub(crate) enum Action {
     WrongRange,
     /// Stops in the middle of the body.
     Stall(Duration),
+    /// Does not read what is sent for so long, and ends the connection then.
+    NoRead(Duration),
+    /// Answers with a header that is another, or one more.
+    Header(&'static str, String),
+    /// Answers with the whole body and never says that it has ended: the connection breaks.
+    NoEnd,
+    /// Answers in pieces of unknown number, with a header behind the last.
+    Trailers,
 }
 
 /// Faults by chance: the same for the same seed and order of requests.
@@ -91,10 +99,28 @@ impl State {
         if let Some(fault) = self.chaos.as_mut().and_then(Chaos::fault) {
             return Some(fault);
         }
+        self.scripted_fault(method, path, false)
+    }
+
+    /// Gives how long the body of a request is not to be read, if that is its fault.
+    pub(super) fn take_no_read(&mut self, method: &Method, path: &str) -> Option<Duration> {
+        match self.scripted_fault(method, path, true) {
+            Some(Action::NoRead(time)) => Some(time),
+            _ => None,
+        }
+    }
+
+    fn scripted_fault(
+        &mut self,
+        method: &Method,
+        path: &str,
+        is_before_body: bool,
+    ) -> Option<Action> {
         let matching = self.faults.iter_mut().find(|fault| {
             (fault.method == "*" || fault.method == method.as_str())
                 && path.contains(&fault.path)
                 && fault.times > 0
+                && matches!(fault.action, Action::NoRead(_)) == is_before_body
         })?;
         if matching.after > 0 {
             matching.after -= 1;
@@ -159,7 +185,36 @@ pub(super) async fn damaged(answer: Answer, action: Action) -> Answer {
                 futures_util::StreamExt::chain(stream::iter([Ok(Frame::data(first))]), tail);
             StreamBody::new(frames).boxed_unsync()
         }
-        Action::Status(..) | Action::DropAnswer | Action::IgnoreRange => full(bytes),
+        Action::Header(name, value) => {
+            let value = HeaderValue::from_str(&value).expect("a header");
+            head.headers.append(name, value);
+            full(bytes)
+        }
+        Action::NoEnd => {
+            head.headers.remove(header::CONTENT_LENGTH);
+            let tail = stream::once(async {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
+            });
+            let frames =
+                futures_util::StreamExt::chain(stream::iter([Ok(Frame::data(bytes))]), tail);
+            StreamBody::new(frames).boxed_unsync()
+        }
+        Action::Trailers => {
+            head.headers.remove(header::CONTENT_LENGTH);
+            let mut trailers = header::HeaderMap::new();
+            trailers.insert("x-checksum", HeaderValue::from_static("of no use"));
+            let half = bytes.len() / 2;
+            let frames = [
+                Frame::data(bytes.slice(..half)),
+                Frame::data(bytes.slice(half..)),
+                Frame::trailers(trailers),
+            ];
+            StreamBody::new(stream::iter(frames.map(Ok))).boxed_unsync()
+        }
+        Action::Status(..) | Action::DropAnswer | Action::IgnoreRange | Action::NoRead(_) => {
+            full(bytes)
+        }
     };
     Response::from_parts(head, body)
 }

@@ -78,6 +78,15 @@ pub(crate) struct State {
     pub(crate) largest_upload: Option<usize>,
     /// Says in answers to manifests which digest they have.
     pub(crate) hides_digest: bool,
+    /// What the token server says of the life of its tokens, as JSON; nothing if it is empty.
+    pub(crate) token_lifetime: Option<String>,
+    /// The version of HTTP of each request.
+    pub(crate) versions: Vec<hyper::Version>,
+    /// How long it thinks before it reads what is sent.
+    pub(crate) delay: std::time::Duration,
+    in_flight: usize,
+    /// The most requests for blobs and uploads that there were at the same time.
+    pub(crate) most_in_flight: usize,
     /// Who may come in; tokens that were given keep their uses.
     pub(crate) auth: Auth,
     uploads: BTreeMap<u64, (String, Vec<u8>)>,
@@ -97,6 +106,15 @@ pub(crate) struct Registry {
 impl Registry {
     /// Starts a registry on a free port of 127.0.0.1.
     pub(crate) fn start(auth: Auth) -> Self {
+        Self::start_with(auth, None)
+    }
+
+    /// Starts a registry behind TLS.
+    pub(crate) fn start_tls(auth: Auth, tls: Arc<rustls::ServerConfig>) -> Self {
+        Self::start_with(auth, Some(tls.into()))
+    }
+
+    fn start_with(auth: Auth, tls: Option<tokio_rustls::TlsAcceptor>) -> Self {
         let state = Arc::new(Mutex::new(State {
             auth,
             ..State::default()
@@ -113,7 +131,7 @@ impl Registry {
                 .expect("a runtime");
             runtime.block_on(async move {
                 tokio::select! {
-                    () = serve(listener, shared, address) => {}
+                    () = serve(listener, shared, address, tls) => {}
                     _ = stopped => {}
                 }
             });
@@ -124,6 +142,11 @@ impl Registry {
             stop: Some(stop),
             thread: Some(thread),
         }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// `127.0.0.1:port`.
@@ -202,6 +225,16 @@ impl Registry {
             .filter(|request| request.method == method && request.path.contains(path))
             .count()
     }
+}
+
+/// Hashes as a digest says; SHA-256 if it is none.
+fn digest_like(name: &str, bytes: &[u8]) -> Digest {
+    let Ok(digest) = name.parse::<Digest>() else {
+        return Digest::of(bytes);
+    };
+    let mut digester = digest.digester();
+    digester.update(bytes);
+    digester.finish()
 }
 
 impl Drop for Registry {

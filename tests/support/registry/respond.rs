@@ -8,8 +8,8 @@ use hyper::Method;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use longshore::oci::Digest;
 
-use super::State;
 use super::answer::{Answer, plain, unknown, with};
+use super::{State, digest_like};
 
 /// A request to a repository, taken apart.
 pub(super) struct Given<'a> {
@@ -127,7 +127,7 @@ impl State {
             }
             return answer;
         }
-        let digest = Digest::of(given.body);
+        let digest = digest_like(given.name, given.body);
         if given.name.contains(':') && given.name != digest.as_str() {
             return plain(400, r#"{"errors":[{"code":"DIGEST_INVALID"}]}"#);
         }

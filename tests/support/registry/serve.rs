@@ -9,7 +9,9 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
 
 use super::answer::{Answer, plain};
 use super::fault::damaged;
@@ -19,6 +21,7 @@ pub(super) async fn serve(
     listener: std::net::TcpListener,
     state: Arc<Mutex<State>>,
     address: SocketAddr,
+    tls: Option<TlsAcceptor>,
 ) {
     let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
     loop {
@@ -30,13 +33,37 @@ pub(super) async fn serve(
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .connections += 1;
+        let tls = tls.clone();
         tokio::spawn(async move {
-            let service = service_fn(move |request| answer(request, Arc::clone(&state), address));
-            // A client that goes away is no failure of the registry.
-            let _ = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            let Some(tls) = tls else {
+                return speak(stream, false, state, address).await;
+            };
+            // A client that does not trust us goes away.
+            if let Ok(stream) = tls.accept(stream).await {
+                let is_two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                speak(stream, is_two, state, address).await;
+            }
         });
+    }
+}
+
+/// Serves one connection. A client that goes away is no failure of the registry.
+async fn speak(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    is_two: bool,
+    state: Arc<Mutex<State>>,
+    address: SocketAddr,
+) {
+    let service = service_fn(move |request| answer(request, Arc::clone(&state), address));
+    let stream = TokioIo::new(stream);
+    if is_two {
+        let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .serve_connection(stream, service)
+            .await;
+    } else {
+        let _ = hyper::server::conn::http1::Builder::new()
+            .serve_connection(stream, service)
+            .await;
     }
 }
 
@@ -51,7 +78,31 @@ async fn answer(
         .path_and_query()
         .map(ToString::to_string)
         .unwrap_or_default();
-    let body = match body.collect().await {
+    let no_read = {
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.versions.push(head.version);
+        state.take_no_read(&head.method, &path)
+    };
+    if let Some(time) = no_read {
+        tokio::time::sleep(time).await;
+        return Err(std::io::ErrorKind::ConnectionReset.into());
+    }
+    let is_transfer = path.contains("/blobs/sha") || head.method == Method::PUT;
+    let delay = {
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_transfer {
+            state.in_flight += 1;
+            state.most_in_flight = state.most_in_flight.max(state.in_flight);
+        }
+        state.delay
+    };
+    tokio::time::sleep(delay).await;
+    let body = body.collect().await;
+    if is_transfer {
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.in_flight -= 1;
+    }
+    let body = match body {
         Ok(body) => body.to_bytes(),
         Err(_) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
     };
