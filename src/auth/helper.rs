@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
 use super::docker_config::password_or_token;
-use super::{Credential, Error, names};
+use super::{Credential, Error, Files, names};
 use crate::http::printable;
 
 /// Time that a helper has to answer, unless the caller says otherwise.
@@ -28,6 +28,8 @@ pub struct HelperOptions {
     pub env: Vec<(OsString, OsString)>,
     /// Time to answer.
     pub timeout: Duration,
+    /// Tells whether programs are at their paths.
+    pub files: Files,
 }
 
 impl Default for HelperOptions {
@@ -36,6 +38,7 @@ impl Default for HelperOptions {
             path: OsString::new(),
             env: Vec::new(),
             timeout: TIMEOUT,
+            files: Files::default(),
         }
     }
 }
@@ -70,6 +73,10 @@ pub(super) async fn get(
         registry: registry.to_owned(),
         reason: format!("{reason} (configured in {configured_in})"),
     };
+    options
+        .files
+        .require_programs()
+        .map_err(|error| fail(error.to_string()))?;
     let path =
         find(&program, options).ok_or_else(|| fail("not found on the search path".to_owned()))?;
     let running = run(&path, names::helper_server(registry), options);
@@ -180,6 +187,7 @@ mod tests {
             path,
             env: vec![("GIVEN".into(), "yes".into())],
             timeout,
+            files: Files::default(),
         };
         DockerConfig::load(&ConfigSource::inline("TEST", Secret::new(config)), options)
             .expect("a configuration")

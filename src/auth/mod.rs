@@ -10,6 +10,7 @@ mod chain;
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
 pub mod cloud;
 mod docker_config;
+mod files;
 mod given;
 mod helper;
 pub mod identity;
@@ -26,6 +27,7 @@ use crate::http::Secret;
 
 pub use chain::{Chain, Found, Source, Verdict, VerdictKind};
 pub use docker_config::{ConfigContent, ConfigSource, DockerConfig};
+pub use files::Files;
 pub use given::{Given, GivenError, HostVariables};
 pub use helper::HelperOptions;
 pub use login::{LoginError, save_login};

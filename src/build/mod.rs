@@ -51,7 +51,7 @@ use crate::oci::{Descriptor, Digest, ImageConfig, Platform};
 use crate::plan::{self, Options, Outline, Plan, PlanWarning};
 use crate::registry::Client;
 use crate::rootfs::{Protected, RelPath};
-use crate::sandbox::{Cancel, Executor};
+use crate::sandbox::{Cancel, Executor, Isolation};
 
 pub use error::{BuildError, CopyError, CopyFailure, DownloadError, UserError};
 pub use event::{Direction, Event, Events, StepResult, Stream};
@@ -234,6 +234,10 @@ pub fn run(
         client: &client,
         uploads: &uploads,
     };
+    let moves = executor.isolation() == Isolation::Inplace;
+    if moves {
+        request.files.leave();
+    }
     let built = parts.build(hits, services);
     let settled = block_on(services, uploads.settle());
     let StageResult { config, layers, .. } = built?;
@@ -241,6 +245,7 @@ pub fn run(
 
     // 7. The outputs, after everything that was set aside for the stages is back in its place. A tag is the last write.
     executor.restore()?;
+    request.files.come_back();
     let image = publish::assemble(config, layers, request)?;
     let publishing = publish::publish(&image, &images, request, &client, &on_event);
     let tracing = uploads.keep_trace(traced);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::auth::Keychain;
+use crate::auth::{Files, Keychain};
 use crate::cache::WarmBases;
 use crate::context::Source;
 use crate::context::git::GitAccess;
@@ -51,6 +51,8 @@ pub struct Request {
     pub git: GitAccess,
     /// Who we are to registries.
     pub keychain: Arc<dyn Keychain>,
+    /// Tells the keychain whether files and programs of this machine are at their paths.
+    pub files: Files,
     /// How often the download of a base image is tried again as a whole.
     pub download_retries: u32,
     /// How often the download of a base image's layer is tried again as a whole.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::auth::{Chain, Verdict, VerdictKind, registry_name};
+use crate::auth::{Chain, Files, Verdict, VerdictKind, registry_name};
 use crate::registry::RegistryOptions;
 
 use super::env::Env;
@@ -12,8 +12,15 @@ use super::{UsageError, keychain, print_line, registries};
 /// Explains. The exit code is 0 if a source answers, 1 if a build would go on without a credential or fail.
 pub(super) fn auth(args: &AuthArgs, env: &Env) -> u8 {
     let (registry, repository) = split(&args.registry);
-    let chain = registries::http_config(env, &RegistryOptions::default(), 0)
-        .and_then(|http| keychain::chain(&args.credentials, env, &http, &BTreeSet::new()));
+    let chain = registries::http_config(env, &RegistryOptions::default(), 0).and_then(|http| {
+        keychain::chain(
+            &args.credentials,
+            env,
+            &http,
+            &BTreeSet::new(),
+            &Files::default(),
+        )
+    });
     let chain = match chain {
         Ok(chain) => chain,
         Err(error) => return super::report_usage(&error),

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::{
-    Chain, ConfigSource, DockerConfig, Given, HelperOptions, HostVariables, Source, Variables,
+    Chain, ConfigSource, DockerConfig, Files, Given, HelperOptions, HostVariables, Source,
+    Variables,
 };
 
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
@@ -48,6 +49,15 @@ const HELPERS: [(&str, bool); 7] = [
     ("harbor", true),
 ];
 
+/// Variables that name a file with a token or key.
+const FILE_VARIABLES: [&str; 5] = [
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "LONGSHORE_IDENTITY_TOKEN_FILE",
+];
+
 /// Variables that hold an identity token as it is: ours, the one that `id_tokens` of a GitLab job should name, CircleCI's, Bitbucket's.
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
 const TOKEN_VARIABLES: [&str; 4] = [
@@ -63,11 +73,13 @@ pub(super) fn chain(
     env: &Env,
     http: &HttpConfig,
     plain_http: &BTreeSet<String>,
+    files: &Files,
 ) -> Result<Chain, UsageError> {
     let selected = selected(&args.credential_helpers)?;
     let is_on = |name: &str| selected.contains(&name);
     let variables = variables(env);
-    let helpers = helpers(env);
+    hold(args, &variables, files);
+    let helpers = helpers(env, files);
     let mut sources: Vec<Arc<dyn Source>> = vec![
         Arc::new(
             Given::parse(
@@ -163,18 +175,25 @@ pub(super) fn stores(
     args: &CredentialArgs,
     env: &Env,
     http: &HttpConfig,
+    files: &Files,
 ) -> Result<Stores, UsageError> {
     #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
     {
         let variables = variables(env);
-        let options = cloud_options(args, &variables, helpers(env), http, &BTreeSet::new())?;
+        let options = cloud_options(
+            args,
+            &variables,
+            helpers(env, files),
+            http,
+            &BTreeSet::new(),
+        )?;
         Ok(Stores {
             clouds: Some(options),
         })
     }
     #[cfg(not(any(feature = "s3", feature = "gcs", feature = "azure")))]
     {
-        let _unused = (args, env, http);
+        let _unused = (args, env, http, files);
         Ok(Stores::default())
     }
 }
@@ -188,7 +207,8 @@ fn cloud_options(
     plain_http: &BTreeSet<String>,
 ) -> Result<CloudOptions, UsageError> {
     Ok(CloudOptions {
-        http: CloudHttp::new(http).map_err(|error| UsageError::flag("certificates", error))?,
+        http: CloudHttp::new(http, helpers.files.clone())
+            .map_err(|error| UsageError::flag("certificates", error))?,
         variables: variables.clone(),
         identity: identity_tokens(args, variables)?,
         roles: roles(args, variables),
@@ -289,7 +309,18 @@ fn identity_tokens(
     Ok(IdentityTokens(ways))
 }
 
-fn helpers(env: &Env) -> HelperOptions {
+/// Opens the directories of the files with tokens and keys that are read when a credential is made or renewed.
+fn hold(args: &CredentialArgs, variables: &Variables, files: &Files) {
+    let named = FILE_VARIABLES
+        .iter()
+        .filter_map(|name| variables.get(name))
+        .map(Path::new);
+    for file in named.chain(args.identity_token_file.as_deref()) {
+        files.hold(file);
+    }
+}
+
+fn helpers(env: &Env, files: &Files) -> HelperOptions {
     HelperOptions {
         path: env.os("PATH").unwrap_or_default().to_owned(),
         env: env
@@ -297,6 +328,7 @@ fn helpers(env: &Env) -> HelperOptions {
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect(),
         timeout: HELPER_TIMEOUT,
+        files: files.clone(),
     }
 }
 
@@ -398,7 +430,14 @@ mod tests {
             env.iter()
                 .map(|(name, value)| ((*name).into(), (*value).into())),
         );
-        let chain = chain(args, &env, &HttpConfig::default(), &BTreeSet::new()).unwrap();
+        let chain = chain(
+            args,
+            &env,
+            &HttpConfig::default(),
+            &BTreeSet::new(),
+            &Files::default(),
+        )
+        .unwrap();
         let found = chain.resolve(registry, "a/b").await.unwrap();
         found.map(|credential| credential.source)
     }

@@ -9,6 +9,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::auth::Files;
 use crate::build::{LayerOptions, Outputs, Request, SnapshotOptions};
 use crate::context::{Source, SourceError};
 use crate::oci::{Compression, Platform, Reference};
@@ -48,13 +49,15 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
     let registry = registries::options(&args.registries, env)?;
     let http = registries::http_config(env, &registry, around.seed)?;
     let plain_http = &registry.insecure_registries;
+    let files = Files::default();
     let keychain = Arc::new(super::keychain::chain(
         &args.credentials,
         env,
         &http,
         plain_http,
+        &files,
     )?);
-    let stores = super::keychain::stores(&args.credentials, env, &http)?;
+    let stores = super::keychain::stores(&args.credentials, env, &http, &files)?;
     let created = match env.text("SOURCE_DATE_EPOCH") {
         Some(text) => text
             .trim()
@@ -99,6 +102,7 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         registry,
         stores,
         keychain,
+        files,
         download_retries: args.image_download_retry,
         extract_retries: args.image_fs_extract_retry,
         push_retries: args.push_retry,

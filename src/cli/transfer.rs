@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{ArgAction, Args};
 
+use crate::auth::Files;
 use crate::build::{self, BuildError, Event, Events};
 use crate::http::Http;
 use crate::oci::Reference;
@@ -173,7 +174,13 @@ fn prepare(access: &Access<'_>, env: &Env, renderer: &Renderer) -> Result<Client
     let seed = u64::from(since_epoch.subsec_nanos()) ^ u64::from(std::process::id()) << 32;
     let http = registries::http_config(env, &options, seed)?;
     let plain_http = &options.insecure_registries;
-    let keychain = keychain::chain(access.credentials, env, &http, plain_http)?;
+    let keychain = keychain::chain(
+        access.credentials,
+        env,
+        &http,
+        plain_http,
+        &Files::default(),
+    )?;
     Ok(Client::new(
         Http::new(http).map_err(BuildError::from)?,
         Arc::new(keychain),

@@ -596,7 +596,7 @@ fn no_cloud_is_asked_about_a_host_that_is_not_its_own() {
 #[test]
 fn what_was_minted_is_kept_until_it_expires() {
     use longshore::auth::cloud::{Cloud, CloudHttp, CloudOptions, Roles};
-    use longshore::auth::{HelperOptions, Source as _, Variables, identity::IdentityTokens};
+    use longshore::auth::{Files, HelperOptions, Source as _, Variables, identity::IdentityTokens};
     use longshore::http::HttpConfig;
 
     for (expires_at, expect) in [(32_503_680_000_u64, 1), (1, 3)] {
@@ -612,7 +612,7 @@ fn what_was_minted_is_kept_until_it_expires() {
         .into_iter()
         .collect();
         let options = CloudOptions {
-            http: CloudHttp::new(&HttpConfig::default()).unwrap(),
+            http: CloudHttp::new(&HttpConfig::default(), Files::default()).unwrap(),
             variables,
             identity: IdentityTokens::default(),
             roles: Roles::default(),

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::CloudError;
+use crate::auth::Files;
 use crate::http::{
     Body, Error, Http, HttpConfig, Method, Proxies, Request, RetryPolicy, Secret, header,
     printable, redact_url,
@@ -31,6 +32,7 @@ const NEAR_STALL: Duration = Duration::from_secs(5);
 pub struct CloudHttp {
     far: Http,
     near: Http,
+    files: Files,
 }
 
 impl CloudHttp {
@@ -38,7 +40,7 @@ impl CloudHttp {
     ///
     /// # Errors
     /// When a certificate of the settings cannot be used.
-    pub fn new(config: &HttpConfig) -> Result<Self, Error> {
+    pub fn new(config: &HttpConfig, files: Files) -> Result<Self, Error> {
         let near = HttpConfig {
             proxies: Proxies::default(),
             connect_timeout: NEAR_CONNECT,
@@ -53,6 +55,7 @@ impl CloudHttp {
         Ok(Self {
             far: Http::new(config.clone())?,
             near: Http::new(near)?,
+            files,
         })
     }
 
@@ -143,15 +146,12 @@ impl CloudHttp {
     ///
     /// # Errors
     /// When it is not there or is not text.
-    pub fn read_file(path: &Path) -> Result<Secret, CloudError> {
-        use std::io::Read as _;
-        let mut text = String::new();
-        std::fs::File::open(path)
-            .and_then(|file| file.take(FILE_LIMIT).read_to_string(&mut text))
-            .map_err(|source| CloudError::File {
-                path: path.to_owned(),
-                source,
-            })?;
+    pub fn read_file(&self, path: &Path) -> Result<Secret, CloudError> {
+        let read = self.files.read(path, FILE_LIMIT);
+        let text = read.map_err(|source| CloudError::File {
+            path: path.to_owned(),
+            source,
+        })?;
         Ok(Secret::new(text.trim()))
     }
 }

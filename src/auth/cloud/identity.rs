@@ -26,9 +26,7 @@ impl IdentityTokens {
         };
         let (token, name) = match way {
             IdentityToken::Value { name, token } => (token.clone(), name.clone()),
-            IdentityToken::File { path } => {
-                (CloudHttp::read_file(path)?, path.display().to_string())
-            }
+            IdentityToken::File { path } => (http.read_file(path)?, path.display().to_string()),
             IdentityToken::Request { name, url, bearer } => {
                 let what = format!("identity token of {name}");
                 let mut url = url.clone();

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use url::Url;
 
-use super::super::{CloudError, CloudHttp, CloudOptions};
+use super::super::{CloudError, CloudOptions};
 use super::profile::Profiles;
 use super::{sts, url};
 use crate::http::{Authorization, Method, Origin, Request, Secret, header};
@@ -233,7 +233,7 @@ impl Aws {
                 "AWS_WEB_IDENTITY_TOKEN_FILE is not set, and the CI system gives no identity token".to_owned()
             }));
         };
-        let token = CloudHttp::read_file(Path::new(file))?;
+        let token = self.options.http.read_file(Path::new(file))?;
         let source = "AWS_WEB_IDENTITY_TOKEN_FILE".to_owned();
         let endpoint = self.sts(region)?;
         sts::with_web_identity(&self.options.http, endpoint, role, &token, source)
@@ -260,7 +260,7 @@ impl Aws {
             let get = |key: &str| self.profiles.get(name, key);
             if let Some(role) = get("role_arn") {
                 if let Some(file) = get("web_identity_token_file") {
-                    let token = CloudHttp::read_file(Path::new(file))?;
+                    let token = self.options.http.read_file(Path::new(file))?;
                     let http = &self.options.http;
                     let source = format!("profile {name}");
                     let endpoint = self.sts(region)?;
@@ -322,6 +322,10 @@ impl Aws {
     async fn of_process(&self, name: &str, command: &str) -> Result<Keys, CloudError> {
         let what = format!("credential_process of profile {name}");
         let helpers = &self.options.helpers;
+        helpers
+            .files
+            .require_programs()
+            .map_err(|error| CloudError::config(&what, error))?;
         let running = tokio::process::Command::new("/bin/sh")
             .args(["-c", command])
             .env_clear()
@@ -352,7 +356,7 @@ impl Aws {
             (None, None) => return Ok(Err(format!("{RELATIVE} and {FULL} are not set"))),
         };
         let token = match self.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE") {
-            Some(file) => Some(CloudHttp::read_file(Path::new(file))?),
+            Some(file) => Some(self.options.http.read_file(Path::new(file))?),
             None => self
                 .get("AWS_CONTAINER_AUTHORIZATION_TOKEN")
                 .map(Secret::new),

@@ -141,7 +141,7 @@ impl Azure {
                 tried.push("AZURE_CLIENT_SECRET is not set".to_owned());
                 let federated = match self.get("AZURE_FEDERATED_TOKEN_FILE") {
                     Some(file) => Some((
-                        CloudHttp::read_file(Path::new(file))?,
+                        self.options.http.read_file(Path::new(file))?,
                         "AZURE_FEDERATED_TOKEN_FILE".to_owned(),
                     )),
                     None => {

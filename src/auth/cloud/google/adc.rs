@@ -1,5 +1,6 @@
 //! The file of application default credentials, in all its kinds.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -78,7 +79,10 @@ fn default_token_uri() -> String {
 }
 
 /// Reads the file that is named, or the one that gcloud writes. `Err` inside says why there is none.
-pub(super) fn read(variables: &Variables) -> Result<Result<(Adc, String), String>, CloudError> {
+pub(super) fn read(
+    variables: &Variables,
+    http: &CloudHttp,
+) -> Result<Result<(Adc, String), String>, CloudError> {
     const NAME: &str = "GOOGLE_APPLICATION_CREDENTIALS";
     let (path, source) = if let Some(path) = variables.get(NAME) {
         (PathBuf::from(path), NAME.to_owned())
@@ -89,16 +93,17 @@ pub(super) fn read(variables: &Variables) -> Result<Result<(Adc, String), String
             None => return Ok(Err(format!("{NAME} is not set"))),
         };
         let path = directory.join("application_default_credentials.json");
-        if !path.exists() {
-            return Ok(Err(format!(
-                "{NAME} is not set, and {} is not there",
-                path.display()
-            )));
-        }
         let source = path.display().to_string();
         (path, source)
     };
-    let text = CloudHttp::read_file(&path)?;
+    let text = match http.read_file(&path) {
+        Err(CloudError::File { source: error, .. })
+            if source != NAME && error.kind() == ErrorKind::NotFound =>
+        {
+            return Ok(Err(format!("{NAME} is not set, and {source} is not there")));
+        }
+        read => read?,
+    };
     let adc = serde_json::from_str(text.expose()).map_err(|error| {
         let place = format!("line {} column {}", error.line(), error.column());
         CloudError::config(

@@ -109,7 +109,7 @@ impl Google {
                 None => tried.push("the CI system gives no identity token".to_owned()),
             }
         }
-        match adc::read(&self.options.variables)? {
+        match adc::read(&self.options.variables, &self.options.http)? {
             Ok((adc, source)) => return self.with_adc(&adc, source).await,
             Err(reason) => tried.push(reason),
         }
@@ -247,7 +247,7 @@ impl Google {
     async fn subject(&self, from: &CredentialSource, source: &str) -> Result<Secret, CloudError> {
         let what = format!("credential_source of {source}");
         let text = if let Some(file) = &from.file {
-            CloudHttp::read_file(file)?
+            self.options.http.read_file(file)?
         } else if let Some(url) = &from.url {
             let mut request = Request::new(Method::GET, CloudHttp::url(url, &what)?);
             for (name, value) in &from.headers {
