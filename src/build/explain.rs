@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use crate::cache::{
     self, Cache, Document, DocumentName, InputKind, KeyHasher, Kind, StepTrace, Trace,
 };
-use crate::oci::Digest;
+use crate::oci::{Digest, Reference};
 use crate::plan::{
     CopyFrom, CopySource, CopyStep, Plan, RunMount, RunStep, StageBase, StepKind, Unpack,
 };
@@ -144,7 +144,7 @@ impl Facts<'_> {
         let request = self.request;
         let mut hasher = KeyHasher::new("trace");
         let destination = request.outputs.destinations.first();
-        hasher.optional("destination", destination.map(|name| name.name()));
+        hasher.optional("destination", destination.map(Reference::name));
         hasher.field(
             "dockerfile",
             request.dockerfile.to_string_lossy().as_bytes(),

@@ -143,6 +143,10 @@ pub struct SnapshotOptions {
 
 /// What is remembered between builds.
 #[derive(Clone, Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a decision of its own"
+)]
 pub struct CacheOptions {
     /// Where layers are looked up, in this order.
     pub from: Vec<CachePlace>,

@@ -307,12 +307,12 @@ impl Trace {
 mod tests {
     use super::*;
 
-    fn key(digit: char) -> Option<CacheKey> {
-        Some(String::from(digit).repeat(64).parse().expect("a key"))
+    fn key(digit: char) -> CacheKey {
+        String::from(digit).repeat(64).parse().expect("a key")
     }
 
     fn step(title: &str, digit: char, inputs: &[(&str, u64)], files: &[(&str, u64)]) -> StepTrace {
-        let mut step = StepTrace::new("stage-0", title, key(digit));
+        let mut step = StepTrace::new("stage-0", title, Some(key(digit)));
         for (name, hash) in inputs {
             step.add(InputKind::Variable, name, *hash);
         }

@@ -16,10 +16,6 @@ use super::resolve::{Surroundings, absolute};
 
 /// The flags of the cache.
 #[derive(Debug, Args)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a switch that is typed"
-)]
 pub(super) struct CacheArgs {
     /// Look layers up in a cache, and keep new ones there
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Cache")]
