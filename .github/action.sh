@@ -2,11 +2,42 @@
 # The step of action.yml: finds the program and runs `longshore action`, by sudo where RUN steps need it. Inputs stay in variables.
 set -euo pipefail
 
-program=${INPUT_BINARY:-$(command -v longshore || true)}
-if [ -z "$program" ] || [ ! -x "$program" ]; then
-  echo "::error title=longshore::there is no program: install longshore or name it by the input \"binary\"" >&2
+fail() {
+  echo "::error title=longshore::$1" >&2
   exit 1
-fi
+}
+
+# The program of the release that this version of the action belongs to. It is kept where the runner keeps tools, and its checksum is
+# compared before every use: whatever else writes there, only these bytes run.
+released() { # ACTION_PATH: sets program
+  local version='' downloads='' sha256_amd64='' sha256_arm64='' name value architecture checksum directory
+  while IFS='=' read -r name value; do
+    case $name in version | downloads | sha256_amd64 | sha256_arm64) printf -v "$name" %s "$value" ;; esac
+  done <"$1/.github/release"
+  [ -n "$version" ] || fail 'there is no program: install longshore or name it by the input "binary"'
+  case $(uname -m) in
+    x86_64) architecture=amd64 checksum=$sha256_amd64 ;;
+    aarch64) architecture=arm64 checksum=$sha256_arm64 ;;
+    *) fail "there is no program for $(uname -m): name one by the input \"binary\"" ;;
+  esac
+  directory=${RUNNER_TOOL_CACHE:-${RUNNER_TEMP:?}}/longshore/$version/$architecture
+  program=$directory/longshore
+  if ! sha256sum --status --check <<<"$checksum  $program" 2>/dev/null; then
+    mkdir -p "$directory"
+    curl --fail --silent --show-error --location --retry 3 --output "$program.$$" "$downloads/v$version/longshore-linux-$architecture" ||
+      fail "longshore $version could not be downloaded from $downloads"
+    if ! sha256sum --status --check <<<"$checksum  $program.$$"; then
+      rm -f "$program.$$"
+      fail "what was downloaded as longshore $version has another checksum: it is not used"
+    fi
+    chmod 755 "$program.$$"
+    mv "$program.$$" "$program"
+  fi
+}
+
+program=${INPUT_BINARY:-$(command -v longshore || true)}
+[ -n "$program" ] || released "${ACTION_PATH:?}"
+[ -x "$program" ] || fail "the input \"binary\" names no program"
 
 use_sudo=${INPUT_SUDO:-auto}
 if [ "$use_sudo" = auto ]; then

@@ -82,6 +82,7 @@ fn options(row: &Value) -> Options {
         build_platform: platform,
         labels: Vec::new(),
         network: longshore::plan::RunNetwork::Default,
+        contexts: Vec::new(),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::cache::{Cache, DirectoryPlace, RegistryPlace};
 use crate::context::Context;
 use crate::oci::Digest;
 use crate::output::{ImageLayer, LayerSource};
-use crate::plan::{ChmodSpec, CopySource, Plan};
+use crate::plan::{ChmodSpec, CopyFrom, CopySource, Plan};
 use crate::registry::{Action, Client};
 
 use super::ahead::{Hits, diff_ids};
@@ -16,6 +16,7 @@ use super::engine::{Engine, Stack};
 use super::explain::{Facts, Traced};
 use super::fetch::Image;
 use super::keys::{Inputs, Keys};
+use super::named::NamedFiles;
 use super::need::Needs;
 use super::request::CachePlace;
 use super::sources::SourceTree;
@@ -43,10 +44,12 @@ pub(super) fn keys(
     plan: &Plan,
     images: &[Image],
     context: &Context,
+    named: &[Option<NamedFiles>],
 ) -> Option<Known> {
     let mut inputs = Files {
         images,
         context,
+        named,
         step: (0, 0),
         seen: HashMap::new(),
     };
@@ -101,6 +104,7 @@ pub(super) fn has_work(
 struct Files<'a> {
     images: &'a [Image],
     context: &'a Context,
+    named: &'a [Option<NamedFiles>],
     /// The stage and number of the step that is looked at.
     step: (usize, usize),
     /// What each step takes out of the context.
@@ -117,13 +121,17 @@ impl Inputs for Files<'_> {
     }
 
     /// What goes wrong here goes wrong again, and is told, when the step is carried out.
-    fn contents(&mut self, sources: &[CopySource], chmod: Option<&ChmodSpec>) -> Option<Digest> {
-        let tree = SourceTree {
-            rootfs: self.context.rootfs(),
-            ignore: self.context.ignore(),
-            keeps_owner: false,
-            owners: Arc::default(),
-            name: "the build context".to_owned(),
+    fn contents(
+        &mut self,
+        from: CopyFrom,
+        sources: &[CopySource],
+        chmod: Option<&ChmodSpec>,
+    ) -> Option<Digest> {
+        let tree = match from {
+            CopyFrom::Named(number) => self.named[number].as_ref()?.tree(),
+            CopyFrom::Context | CopyFrom::Stage(_) | CopyFrom::Image(_) => {
+                SourceTree::of_context(self.context)
+            }
         };
         contents::digest(
             sources,

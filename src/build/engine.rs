@@ -26,6 +26,7 @@ use super::event::{Direction, Event, Events};
 use super::fetch::{Image, image_error, progress, wait_before};
 use super::keys::Keys;
 use super::layers::{self, Packed, Packer};
+use super::named::NamedFiles;
 use super::need::{Needs, read_by};
 use super::schedule;
 use super::sources::SourceTree;
@@ -50,6 +51,8 @@ pub(super) struct Engine<'a> {
     /// Whether layers out of one cache are kept in another.
     pub(super) keeps_hits: bool,
     pub(super) context: &'a Context,
+    /// The named contexts of files that steps name.
+    pub(super) named: &'a [Option<NamedFiles>],
     pub(super) executor: &'a dyn Executor,
     pub(super) services: &'a Services,
     /// Paths that the user leaves out.
@@ -201,13 +204,8 @@ impl Engine<'_> {
         work: impl FnOnce(&SourceTree<'_>) -> Result<T, Failed>,
     ) -> Result<T, Failed> {
         match from {
-            CopyFrom::Context => work(&SourceTree {
-                rootfs: self.context.rootfs(),
-                ignore: self.context.ignore(),
-                keeps_owner: false,
-                owners: Arc::default(),
-                name: "the build context".to_owned(),
-            }),
+            CopyFrom::Context => work(&SourceTree::of_context(self.context)),
+            CopyFrom::Named(number) => work(&self.named_files(number)?.tree()),
             CopyFrom::Stage(stage) => {
                 let root = self.with_tree(stage, |tree| Ok(Rootfs::open(tree.root())?))?;
                 let owners = self.result(stage).owners;
@@ -234,6 +232,17 @@ impl Engine<'_> {
         }
     }
 
+    /// The files of a named context.
+    fn named_files(&self, number: usize) -> Result<&NamedFiles, BuildError> {
+        let named = self.named.get(number).and_then(Option::as_ref);
+        named.ok_or_else(|| {
+            SandboxError::OutOfOrder {
+                wanted: "read a context that no step names",
+            }
+            .into()
+        })
+    }
+
     /// Downloads the URLs that a copy names.
     pub(super) fn download(&self, step: &CopyStep) -> Result<Vec<Downloaded>, CopyError> {
         let number = self.downloads.fetch_add(1, Ordering::Relaxed);
@@ -245,6 +254,7 @@ impl Engine<'_> {
     pub(super) fn root_of(&self, from: CopyFrom) -> Result<PathBuf, BuildError> {
         match from {
             CopyFrom::Context => Ok(self.context.directory().to_owned()),
+            CopyFrom::Named(number) => Ok(self.named_files(number)?.context.directory().to_owned()),
             CopyFrom::Stage(stage) => self.with_tree(stage, |tree| Ok(tree.root().to_owned())),
             CopyFrom::Image(image) => Ok(self.image_root(image)?.0),
         }

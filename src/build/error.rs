@@ -14,6 +14,24 @@ pub enum BuildError {
     /// The context is not to be had.
     #[error(transparent)]
     Context(#[from] context::ContextError),
+    /// A named context is not to be had.
+    #[error("the build context {label} cannot be used")]
+    NamedContext {
+        /// Its name.
+        label: String,
+        /// Why.
+        source: Box<context::ContextError>,
+    },
+    /// The image of a named context is not to be had.
+    #[error("the build context {label} cannot be used")]
+    NamedImage {
+        /// Its name.
+        label: String,
+        /// Where the Dockerfile names it.
+        span: Span,
+        /// Why.
+        source: Box<output::Error>,
+    },
     /// The Dockerfile has mistakes.
     #[error("the Dockerfile cannot be parsed")]
     Parse(#[from] dockerfile::ParseErrors),
@@ -401,6 +419,7 @@ impl BuildError {
             | Self::BrokenImage { span, .. }
             | Self::Run { span, .. }
             | Self::Start { span, .. }
+            | Self::NamedImage { span, .. }
             | Self::Mount { span, .. }
             | Self::User { span, .. } => Some(*span),
             Self::Copy(failure) => match &*failure.source {
@@ -410,6 +429,7 @@ impl BuildError {
             Self::Parse(_)
             | Self::Checks { .. }
             | Self::Context(_)
+            | Self::NamedContext { .. }
             | Self::Http(_)
             | Self::Push { .. }
             | Self::Unpack { .. }

@@ -275,7 +275,8 @@ impl Facts<'_> {
 
     fn add_from(&self, trace: &mut StepTrace, from: CopyFrom) {
         match from {
-            CopyFrom::Context => {}
+            // Their files are told one by one.
+            CopyFrom::Context | CopyFrom::Named(_) => {}
             CopyFrom::Image(image) => self.add_image(trace, image),
             CopyFrom::Stage(stage) => {
                 let end = self.keys.end(stage);

@@ -11,7 +11,7 @@ use crate::plan::ImageUse;
 use crate::registry::{self, Client, Note, ResolvedImage};
 
 use super::event::{Direction, Event, Events};
-use super::{BuildError, Request};
+use super::{BuildError, Request, named};
 
 /// A transfer is told of each time that so many bytes more have gone over the wire.
 const PROGRESS_BYTES: u64 = 1 << 20;
@@ -33,6 +33,11 @@ pub(super) async fn resolve(
     events: &dyn Events,
 ) -> Result<Vec<Image>, BuildError> {
     let lookups = used.iter().map(|image| async move {
+        if let Some(context) = image.layout {
+            let found = named::image(image, &request.contexts[context])?;
+            tell(image, &found, events);
+            return Ok(found);
+        }
         let mut tried = 0;
         let warm = request.warm.as_ref();
         let there = warm.and_then(|warm| warm.resolve(&image.reference, &image.platform));
@@ -57,21 +62,9 @@ pub(super) async fn resolve(
                 span: Some(image.span),
             });
         }
-        let found = with_layers(image, resolved)?;
-        let (wanted, got) = (&image.platform, found.resolved.config.platform());
-        if (&wanted.os, &wanted.architecture) != (&got.os, &got.architecture) {
-            events.send(Event::Warning {
-                message: format!("{} is for platform {got}, not {wanted}", image.reference),
-                span: Some(image.span),
-            });
-        }
-        events.send(Event::ImageResolved {
-            reference: image.reference.clone(),
-            mirror: found.resolved.source.clone(),
-            digest: found.resolved.digest.clone(),
-            platform: found.resolved.config.platform(),
-            layers: found.layers.len(),
-        });
+        let source = LayerSource::Remote(image.reference.clone());
+        let found = with_layers(image, resolved, |_| source.clone())?;
+        tell(image, &found, events);
         Ok(found)
     });
     let found = futures_util::future::try_join_all(lookups).await;
@@ -92,6 +85,24 @@ pub fn tell_notes(client: &Client, events: &dyn Events) {
     }
 }
 
+/// Tells what an image is.
+fn tell(image: &ImageUse, found: &Image, events: &dyn Events) {
+    let (wanted, got) = (&image.platform, found.resolved.config.platform());
+    if (&wanted.os, &wanted.architecture) != (&got.os, &got.architecture) {
+        events.send(Event::Warning {
+            message: format!("{} is for platform {got}, not {wanted}", image.reference),
+            span: Some(image.span),
+        });
+    }
+    events.send(Event::ImageResolved {
+        reference: image.reference.clone(),
+        mirror: found.resolved.source.clone(),
+        digest: found.resolved.digest.clone(),
+        platform: found.resolved.config.platform(),
+        layers: found.layers.len(),
+    });
+}
+
 /// How long to wait before something is tried again as a whole: a second, and twice as long each time.
 pub(super) fn wait_before(tried: u32) -> Duration {
     Duration::from_secs(1 << tried.min(6))
@@ -106,7 +117,11 @@ pub(super) fn image_error(image: &ImageUse, source: registry::Error) -> BuildErr
 }
 
 /// Pairs each layer with its uncompressed digest.
-fn with_layers(image: &ImageUse, resolved: ResolvedImage) -> Result<Image, BuildError> {
+pub(super) fn with_layers(
+    image: &ImageUse,
+    resolved: ResolvedImage,
+    source: impl Fn(&Descriptor) -> LayerSource,
+) -> Result<Image, BuildError> {
     let (layers, diff_ids) = (&resolved.manifest.layers, &resolved.config.rootfs.diff_ids);
     if layers.len() != diff_ids.len() {
         return Err(BuildError::BrokenImage {
@@ -125,7 +140,7 @@ fn with_layers(image: &ImageUse, resolved: ResolvedImage) -> Result<Image, Build
         .map(|(descriptor, diff_id)| ImageLayer {
             descriptor: descriptor.clone(),
             diff_id: diff_id.clone(),
-            source: LayerSource::Remote(image.reference.clone()),
+            source: source(descriptor),
         })
         .collect();
     Ok(Image { resolved, layers })

@@ -41,8 +41,13 @@ pub(super) trait Inputs {
     /// The digests of an image's layers, uncompressed.
     fn layers_of_image(&self, image: usize) -> Vec<Digest>;
 
-    /// The digest of what a COPY takes out of the context; `None` if that cannot be told.
-    fn contents(&mut self, sources: &[CopySource], chmod: Option<&ChmodSpec>) -> Option<Digest>;
+    /// The digest of what a COPY takes out of a context, `from`; `None` if that cannot be told.
+    fn contents(
+        &mut self,
+        from: CopyFrom,
+        sources: &[CopySource],
+        chmod: Option<&ChmodSpec>,
+    ) -> Option<Digest>;
 }
 
 /// What leads from a base to a step.
@@ -171,8 +176,8 @@ impl Keys {
         let mut hasher = KeyHasher::new("copy");
         let mode = chmod.as_ref().map(|mode| &mode.value);
         match from {
-            CopyFrom::Context => {
-                hasher.field("contents", inputs.contents(sources, mode)?.as_str());
+            CopyFrom::Context | CopyFrom::Named(_) => {
+                hasher.field("contents", inputs.contents(*from, sources, mode)?.as_str());
             }
             CopyFrom::Stage(_) | CopyFrom::Image(_) => {
                 hasher.field("tree", self.tree(*from, inputs)?);
@@ -258,9 +263,9 @@ impl Keys {
                 let mut hasher = KeyHasher::new("bind");
                 match from {
                     None => hasher.field("tree", "nothing"),
-                    Some(CopyFrom::Context) => {
+                    Some(from @ (CopyFrom::Context | CopyFrom::Named(_))) => {
                         let path = Spanned::new(mount::literal(source), Span::default());
-                        let contents = inputs.contents(&[CopySource::Path(path)], None)?;
+                        let contents = inputs.contents(*from, &[CopySource::Path(path)], None)?;
                         hasher.field("contents", contents.as_str())
                     }
                     Some(from) => hasher
@@ -283,9 +288,9 @@ impl Keys {
                 let mut hasher = KeyHasher::new("cache");
                 match from {
                     None => hasher.field("tree", "nothing"),
-                    Some(CopyFrom::Context) => {
+                    Some(from @ (CopyFrom::Context | CopyFrom::Named(_))) => {
                         let path = Spanned::new(mount::literal(source), Span::default());
-                        let contents = inputs.contents(&[CopySource::Path(path)], None)?;
+                        let contents = inputs.contents(*from, &[CopySource::Path(path)], None)?;
                         hasher.field("contents", contents.as_str())
                     }
                     Some(from) => hasher.field("tree", self.tree(*from, inputs)?),
@@ -342,7 +347,7 @@ impl Keys {
     /// The key of a whole tree that is not the context.
     fn tree(&self, from: CopyFrom, inputs: &dyn Inputs) -> Option<CacheKey> {
         match from {
-            CopyFrom::Context => None,
+            CopyFrom::Context | CopyFrom::Named(_) => None,
             CopyFrom::Stage(stage) => Some(self.stages[stage].end.as_ref()?.top()),
             CopyFrom::Image(image) => {
                 let layers = inputs.layers_of_image(image);
@@ -470,6 +475,7 @@ mod tests {
 
         fn contents(
             &mut self,
+            _from: CopyFrom,
             sources: &[CopySource],
             chmod: Option<&ChmodSpec>,
         ) -> Option<Digest> {
@@ -537,6 +543,7 @@ mod tests {
             build_platform: platform.clone(),
             labels: owned(case.labels),
             network: RunNetwork::Default,
+            contexts: Vec::new(),
         };
         let dockerfile = dockerfile::parse(case.text.as_bytes()).unwrap();
         let mut images: Vec<ImageConfig> = Vec::new();

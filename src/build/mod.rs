@@ -22,6 +22,7 @@ mod layers;
 mod link;
 mod lint;
 mod mount;
+mod named;
 mod need;
 mod publish;
 mod request;
@@ -59,12 +60,16 @@ pub use fetch::{check_push, tell_notes};
 pub use lint::{Known, check};
 pub use mount::MountFailure;
 pub use publish::on_event as on_output_event;
-pub use request::{CacheOptions, CachePlace, LayerOptions, Outputs, Request, SnapshotOptions};
+pub use request::{
+    BuildContext, CacheOptions, CachePlace, ContextPlace, LayerOptions, Outputs, Request,
+    SnapshotOptions,
+};
 
 use ahead::{Faults, Hits, Look};
 use engine::Engine;
 use fetch::Image;
 use keys::Keys;
+use named::NamedFiles;
 use need::Needs;
 use stage::StageResult;
 use upload::Uploads;
@@ -166,6 +171,7 @@ pub fn run(
         build_platform: Platform::host(),
         labels: request.labels.clone(),
         network: request.network,
+        contexts: named::plan_contexts(&request.contexts),
     };
     let (outline, images) = outline(&dockerfile, &options, request, &client, services)?;
 
@@ -182,15 +188,19 @@ pub fn run(
         publish::label_revision(&mut plan, &configs, &request.labels, &fetched.commit);
     }
     for warning in &plan.warnings {
-        let PlanWarning::UnusedBuildArgs(names) = warning;
-        events.send(Event::Warning {
-            message: format!(
+        let message = match warning {
+            PlanWarning::UnusedBuildArgs(names) => format!(
                 "build arguments that nothing declares: {}",
                 names.join(", ")
             ),
+            PlanWarning::UnusedContexts(_) => warning.to_string(),
+        };
+        events.send(Event::Warning {
+            message,
             span: None,
         });
     }
+    let named = named::open(request, &plan, &http, &scratch, services)?;
     publish::check_format(&plan, &images, request)?;
     let known = Known {
         context: Some(&context),
@@ -201,7 +211,7 @@ pub fn run(
 
     // 6. What the caches have, known before anything is unpacked; then the stages, as far as they are needed. The layers go
     // to registries and caches meanwhile, and what was made is kept also if a later step fails.
-    let known_steps = caching::keys(request, &plan, &images, &context);
+    let known_steps = caching::keys(request, &plan, &images, &context, &named);
     let keys = known_steps.as_ref().map(|known| &known.keys);
     let caches = caching::open(&request.cache.from, &client);
     let hits = match keys {
@@ -229,6 +239,7 @@ pub fn run(
         images: &images,
         keys,
         context: &context,
+        named: &named,
         executor: &*executor,
         http: &http,
         client: &client,
@@ -322,6 +333,7 @@ struct Parts<'a> {
     images: &'a [Image],
     keys: Option<&'a Keys>,
     context: &'a Context,
+    named: &'a [Option<NamedFiles>],
     executor: &'a dyn Executor,
     http: &'a Http,
     client: &'a Client,
@@ -363,6 +375,7 @@ impl Parts<'_> {
             is_all_done,
             keeps_hits: self.request.cache.from != self.request.cache.to,
             context: self.context,
+            named: self.named,
             executor: self.executor,
             services: &services,
             ignored: ignored(self.request)?,

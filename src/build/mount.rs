@@ -83,7 +83,7 @@ impl MountFailure {
 
 /// The parts of the context that were copied aside, by their paths.
 #[derive(Debug, Default)]
-pub(super) struct Copies(Mutex<HashMap<RelPath, PathBuf>>);
+pub(super) struct Copies(Mutex<HashMap<(CopyFrom, RelPath), PathBuf>>);
 
 /// What a command gets besides its stage's tree.
 #[derive(Debug, Default)]
@@ -338,6 +338,9 @@ impl Giver<'_> {
     fn digest(&self, from: CopyFrom) -> String {
         let layers: Vec<Digest> = match from {
             CopyFrom::Context => return "context".to_owned(),
+            CopyFrom::Named(number) => {
+                return format!("context {}", self.engine.request.contexts[number].name);
+            }
             CopyFrom::Stage(stage) => self.engine.result(stage).diff_ids(),
             CopyFrom::Image(image) => {
                 let layers = &self.engine.images[image].layers;
@@ -359,8 +362,8 @@ impl Giver<'_> {
         let Some(from) = from else {
             return self.nothing(&spec);
         };
-        if from == CopyFrom::Context {
-            return self.of_context(&spec);
+        if matches!(from, CopyFrom::Context | CopyFrom::Named(_)) {
+            return self.of_context(from, &spec);
         }
         let root = self.engine.root_of(from)?;
         self.engine
@@ -411,7 +414,7 @@ impl Giver<'_> {
         Ok(below(&path, &found.path))
     }
 
-    fn of_context(&self, spec: &Spanned<String>) -> Result<PathBuf, BuildError> {
+    fn of_context(&self, from: CopyFrom, spec: &Spanned<String>) -> Result<PathBuf, BuildError> {
         let engine = self.engine;
         let mut copies = engine
             .copies
@@ -419,18 +422,19 @@ impl Giver<'_> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let number = copies.len();
+        let root = engine.root_of(from)?;
         engine
-            .with_source(CopyFrom::Context, |tree| {
+            .with_source(from, |tree| {
                 let found = find_one(tree, spec)?;
-                if let Some(path) = copies.get(&found.path) {
+                if let Some(path) = copies.get(&(from, found.path.clone())) {
                     return Ok(path.clone());
                 }
                 let path = if looks_as_copied(tree, &found.path)? {
-                    below(engine.context.directory(), &found.path)
+                    below(&root, &found.path)
                 } else {
                     self.copy_aside(tree, &found.path, spec.span, number)?
                 };
-                copies.insert(found.path, path.clone());
+                copies.insert((from, found.path), path.clone());
                 Ok(path)
             })
             .map_err(|error| self.failed(error, spec.span))

@@ -93,7 +93,7 @@ pub(super) fn read_by(step: &StepKind) -> Vec<usize> {
     };
     let stage = |from| match from {
         CopyFrom::Stage(stage) => Some(stage),
-        CopyFrom::Context | CopyFrom::Image(_) => None,
+        CopyFrom::Context | CopyFrom::Image(_) | CopyFrom::Named(_) => None,
     };
     froms.into_iter().filter_map(stage).collect()
 }

@@ -9,7 +9,7 @@ use crate::cache::WarmBases;
 use crate::context::Source;
 use crate::context::git::GitAccess;
 use crate::http::HttpConfig;
-use crate::oci::{Compression, Platform, Reference};
+use crate::oci::{Compression, Digest, Platform, Reference};
 use crate::output::Format;
 use crate::plan::RunNetwork;
 use crate::registry::RegistryOptions;
@@ -23,6 +23,8 @@ pub struct Request {
     pub context: Source,
     /// The directory of the context that counts as its root.
     pub context_sub_path: Option<PathBuf>,
+    /// What stands for names in the Dockerfile.
+    pub contexts: Vec<BuildContext>,
     /// The Dockerfile: looked up in the working directory, then in the context.
     pub dockerfile: PathBuf,
     /// Build arguments in order; the last one of a name counts.
@@ -83,6 +85,37 @@ pub struct Request {
     pub warm: Option<WarmBases>,
     /// How many threads compress and scan.
     pub threads: usize,
+}
+
+/// What stands for a name in FROM, `COPY --from` and `RUN --mount=from=`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildContext {
+    /// The name, as that of an image.
+    pub name: Reference,
+    /// The name as the user wrote it.
+    pub label: String,
+    /// What it is.
+    pub place: ContextPlace,
+}
+
+/// Where a named context is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ContextPlace {
+    /// Files.
+    Files(Source),
+    /// An image of a registry.
+    Image(Reference),
+    /// An image in an OCI layout: the directory, and a tag or digest if there are several.
+    Layout {
+        /// The directory.
+        path: PathBuf,
+        /// The image's tag in the layout.
+        tag: Option<String>,
+        /// The digest of the image or index.
+        digest: Option<Digest>,
+    },
+    /// Nothing: the image `scratch`.
+    Scratch,
 }
 
 /// What becomes of the image.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::context::Context;
 use crate::context::glob::{self, Glob};
 use crate::context::ignore::Ignore;
 use crate::dockerfile::{self, Spanned};
@@ -23,6 +24,19 @@ pub(super) struct SourceTree<'a> {
     pub(super) owners: Arc<layer::Ownership>,
     /// What to call it in a message: `the build context`, `stage "build"`.
     pub(super) name: String,
+}
+
+impl<'a> SourceTree<'a> {
+    /// The build context.
+    pub(super) fn of_context(context: &'a Context) -> Self {
+        Self {
+            rootfs: context.rootfs(),
+            ignore: context.ignore(),
+            keeps_owner: false,
+            owners: Arc::default(),
+            name: "the build context".to_owned(),
+        }
+    }
 }
 
 /// One source after patterns and links are resolved.

@@ -170,6 +170,7 @@ fn plan(args: &PlanArgs, text: &[u8], env: &Env) -> Value {
         build_platform: Platform::host(),
         labels: Vec::new(),
         network: RunNetwork::Default,
+        contexts: Vec::new(),
     };
     let planned = plan::outline(&dockerfile, &options, &[])
         .and_then(|outline| plan::plan(&dockerfile, &outline, &[], &options));

@@ -262,6 +262,10 @@ pub(super) struct BuildArgs {
     /// Several build arguments, up to a `;` of its own: for CI systems that spell lists out
     #[arg(long = "build-args", value_name = "NAME[=VALUE]", num_args = 0.., value_terminator = ";", allow_hyphen_values = true, help_heading = "Input")]
     pub listed_build_arg: Vec<String>,
+    /// What stands for a name in FROM, COPY --from and RUN --mount=from=, or for a stage: a context as of --context,
+    /// docker-image://IMAGE or oci-layout://DIR[:TAG][@DIGEST]
+    #[arg(long, value_name = "NAME=VALUE", help_heading = "Input")]
+    pub build_context: Vec<String>,
     /// The stage to build [default: the last]
     #[arg(long, value_name = "STAGE", help_heading = "Input")]
     pub target: Option<String>,

@@ -8,6 +8,7 @@ mod auth;
 mod cache;
 mod check;
 mod ci;
+mod contexts;
 mod debug;
 mod diagnostic;
 mod doctor;

@@ -17,6 +17,7 @@ use crate::output::Format;
 
 use super::UsageError;
 use super::cache;
+use super::contexts;
 use super::env::Env;
 use super::flags::{BuildArgs, CompressionFlag, FormatFlag, SnapshotModeFlag, parse_bool};
 use super::{registries, run_flags};
@@ -75,10 +76,12 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
     )?;
     let mut context = context(args, around)?;
     super::git::settle(&mut context, &args.git, &build_args, env)?;
+    let contexts = contexts::contexts(&args.build_context, &context, &build_args, env)?;
     Ok(Request {
         git: super::git::access(&context, env)?,
         context,
         context_sub_path: args.context_sub_path.clone(),
+        contexts,
         dockerfile: args.dockerfile.clone(),
         build_args,
         // CI systems pass an empty text for what nobody set.
@@ -159,6 +162,7 @@ pub(super) fn keep(args: &BuildArgs, is_executor: bool) -> Vec<PathBuf> {
         Ok(Source::Directory(path)) => keep.push(absolute(&path)),
         Ok(Source::Archive(_) | Source::Stdin | Source::Object(_) | Source::Git(_)) | Err(_) => {}
     }
+    keep.extend(contexts::directories(&args.build_context));
     // The root itself cannot be kept; what a mistake is, is told when the context is opened.
     keep.retain(|path| path != Path::new("/"));
     keep

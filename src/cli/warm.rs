@@ -212,6 +212,7 @@ impl<'a> Work<'a> {
             build_platform: Platform::host(),
             labels: Vec::new(),
             network: RunNetwork::Default,
+            contexts: Vec::new(),
         };
         let mut found: Vec<Wanted> = Vec::new();
         let mut failures = 0;

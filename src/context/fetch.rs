@@ -289,6 +289,18 @@ impl Context {
         })
     }
 
+    /// Reads the ignore file at the root of the files, if there is one.
+    ///
+    /// # Errors
+    /// When it cannot be read or has a mistake.
+    pub fn read_own_ignore(&mut self) -> Result<(), ContextError> {
+        let path = self.directory.join(IGNORE_FILE);
+        if let Some(bytes) = self.read(&path, IGNORE_MAX)? {
+            self.ignore = Some(Ignore::parse(&bytes, IGNORE_FILE)?);
+        }
+        Ok(())
+    }
+
     fn read_ignore(&mut self, dockerfile: &Path) -> Result<(), ContextError> {
         let mut own = dockerfile.as_os_str().to_owned();
         own.push(IGNORE_FILE);

@@ -21,6 +21,9 @@ use super::secret::redact_url;
 /// Read size of uploads from files: large enough that the hand-over to the blocking pool does not count.
 const READ_SIZE: usize = 256 * 1024;
 
+/// The pieces in which a body in memory is sent: progress is seen so often.
+const PIECE_SIZE: usize = 64 * 1024;
+
 /// Is told of bytes as they move.
 pub type OnBytes = Arc<dyn Fn(u64) + Send + Sync>;
 
@@ -166,6 +169,30 @@ impl Body {
             };
             stream::once(opening).try_flatten().boxed()
         }))
+    }
+
+    /// Sends bytes in memory piece by piece, so that one sees them move: a large body on a slow line does not stall.
+    pub fn in_pieces(bytes: Bytes) -> Self {
+        if bytes.is_empty() {
+            return Self::Empty;
+        }
+        Self::Stream(StreamBody::new(bytes.len() as u64, move || {
+            let mut rest = bytes.clone();
+            let pieces = std::iter::from_fn(move || {
+                let piece = rest.split_to(rest.len().min(PIECE_SIZE));
+                (!piece.is_empty()).then_some(Ok(piece))
+            });
+            stream::iter(pieces).boxed()
+        }))
+    }
+
+    /// Opens it, to be read from its beginning.
+    pub fn open(&self) -> BoxStream<'static, io::Result<Bytes>> {
+        match self {
+            Self::Empty => stream::empty().boxed(),
+            Self::Bytes(bytes) => stream::iter([Ok(bytes.clone())]).boxed(),
+            Self::Stream(stream) => stream.open(),
+        }
     }
 
     /// The length in bytes.

@@ -80,6 +80,46 @@ impl Content {
     }
 }
 
+impl Content {
+    /// Opens the image or index in an OCI layout that is a directory: the one of a digest, else of a tag, else the only one.
+    ///
+    /// # Errors
+    /// When there is no such image, or its documents are not what their digests say.
+    pub fn of_layout(
+        path: &Path,
+        tag: Option<&str>,
+        digest: Option<&Digest>,
+    ) -> Result<Self, Error> {
+        let files = Files::Directory(path.to_owned());
+        if files.find(INDEX_FILE).is_none() || files.find(IMAGE_LAYOUT_FILE).is_none() {
+            return Err(files.refuse(format!(
+                "it is no OCI layout: {INDEX_FILE} or {IMAGE_LAYOUT_FILE} is not in it"
+            )));
+        }
+        let Some(digest) = digest else {
+            return files.content(choose(&files, tag)?, 0);
+        };
+        let mut pending = index_of(&files)?.manifests;
+        while let Some(descriptor) = pending.pop() {
+            let content = files.content(descriptor, 0)?;
+            if let Some(found) = content.with_digest(digest) {
+                return Ok(found);
+            }
+        }
+        Err(files.refuse(format!("there is no image {digest} in it")))
+    }
+
+    /// What has the digest, of this and what is below it.
+    fn with_digest(&self, digest: &Digest) -> Option<Self> {
+        if self.descriptor.digest == *digest {
+            return Some(self.clone());
+        }
+        self.children
+            .iter()
+            .find_map(|child| child.with_digest(digest))
+    }
+}
+
 impl Files {
     fn open(path: &Path) -> Result<Self, Error> {
         let metadata = std::fs::metadata(path).map_err(|source| failed("read", path, source))?;
@@ -259,10 +299,14 @@ impl Files {
     }
 }
 
+fn index_of(files: &Files) -> Result<Index, Error> {
+    serde_json::from_slice(&files.read(INDEX_FILE)?)
+        .map_err(|error| files.refuse(format!("{INDEX_FILE} cannot be read: {error}")))
+}
+
 /// Chooses the image of a layout: the one with the tag, or the only one.
 fn choose(files: &Files, tag: Option<&str>) -> Result<Descriptor, Error> {
-    let index: Index = serde_json::from_slice(&files.read(INDEX_FILE)?)
-        .map_err(|error| files.refuse(format!("{INDEX_FILE} cannot be read: {error}")))?;
+    let index = index_of(files)?;
     let name_of =
         |descriptor: &Descriptor| descriptor.annotations.get(REF_NAME_ANNOTATION).cloned();
     let names: Vec<String> = index.manifests.iter().filter_map(name_of).collect();

@@ -88,6 +88,7 @@ fn write_copy(out: &mut fmt::Formatter<'_>, copy: &CopyStep) -> fmt::Result {
         CopyFrom::Context => {}
         CopyFrom::Stage(stage) => write!(out, " from stage {stage}")?,
         CopyFrom::Image(image) => write!(out, " from image {image}")?,
+        CopyFrom::Named(context) => write!(out, " from context {context}")?,
     }
     write!(out, " to {}", shown(&copy.destination))?;
     if let Some(chown) = &copy.chown {

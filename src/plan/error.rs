@@ -271,4 +271,7 @@ pub enum PlanWarning {
     /// Build arguments that no ARG of the Dockerfile declares.
     #[error("no ARG declares the build arguments {}", .0.join(", "))]
     UnusedBuildArgs(Vec<String>),
+    /// Named contexts that the Dockerfile does not name.
+    #[error("nothing in the Dockerfile names the build contexts {}", .0.join(", "))]
+    UnusedContexts(Vec<String>),
 }

@@ -30,7 +30,7 @@ mod triggers;
 pub use chmod::{ChmodError, ChmodSpec};
 pub use environment::automatic_args;
 pub use error::{PlanError, PlanWarning};
-pub use options::Options;
+pub use options::{ContextKind, NamedContext, Options};
 pub use outline::{ImageUse, Outline, OutlineBase, OutlineStage, outline};
 pub use step::{
     CacheMount, CopyFrom, CopySource, CopyStep, MountAccess, MountKind, Origin, Plan, RunMount,
@@ -41,6 +41,7 @@ pub use step::{
 use crate::dockerfile::{Dockerfile, InstructionKind};
 use crate::oci::ImageConfig;
 
+use sources::Names;
 use stage::Scope;
 
 /// The comment of every history entry that a build adds.
@@ -65,14 +66,16 @@ pub fn plan(
     for (place, number) in numbers.iter().enumerate() {
         places[*number] = Some(place);
     }
+    let globals = environment::globals(dockerfile, options)?;
     let scope = Scope {
         dockerfile,
         options,
         outline,
         images,
-        globals: environment::globals(dockerfile, options)?,
+        names: Names::of(dockerfile, options, &globals)?,
         build_args: environment::build_args(options),
         places,
+        globals,
     };
     // In the order of the Dockerfile, every stage comes after those that it needs.
     let mut done = Vec::with_capacity(numbers.len());
@@ -83,10 +86,16 @@ pub fn plan(
     let mut stages: Vec<StagePlan> = done.into_iter().map(|stage| stage.plan).collect();
     let target = scope.places[outline.target].expect("the target of an outline is reachable");
     finish(&mut stages[target].config, options);
+    let unused_contexts = scope.names.unused();
+    let unused_contexts =
+        (!unused_contexts.is_empty()).then_some(PlanWarning::UnusedContexts(unused_contexts));
     Ok(Plan {
         stages,
         target,
-        warnings: unused_build_args(dockerfile, options).into_iter().collect(),
+        warnings: unused_build_args(dockerfile, options)
+            .into_iter()
+            .chain(unused_contexts)
+            .collect(),
     })
 }
 

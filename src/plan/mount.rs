@@ -2,8 +2,7 @@
 
 use crate::dockerfile::{Mount, MountError, MountType, Run, Span, Spanned};
 
-use super::outline::find_image;
-use super::sources::{Source, mount_source, reference};
+use super::sources::{Source, mount_source};
 use super::stage::State;
 use super::{CacheMount, CopyFrom, MountAccess, MountKind, PlanError, RunMount, path};
 
@@ -152,17 +151,16 @@ impl State<'_> {
                 span,
             })
         };
-        match mount_source(self.scope.dockerfile, &from) {
+        match mount_source(&self.scope.names, &from) {
             Source::Scratch => Ok(None),
             Source::Stage(other) => {
                 let place = self.scope.places[other].filter(|_| other < self.number);
                 let place = place.ok_or_else(unknown)?;
                 Ok(Some(CopyFrom::Stage(place)))
             }
+            Source::Files(context) => Ok(Some(CopyFrom::Named(context))),
             Source::Image(name) => {
-                let reference = reference(self.scope.dockerfile, &name).map_err(Failed::Plan)?;
-                let platform = &self.scope.options.target_platform;
-                let found = find_image(&self.scope.outline.images, &reference, platform);
+                let found = self.image(&name).map_err(Failed::Plan)?;
                 let found = found.ok_or_else(unknown)?;
                 Ok(Some(CopyFrom::Image(found)))
             }

@@ -1,6 +1,6 @@
 //! What the user asked for, apart from the Dockerfile.
 
-use crate::oci::Platform;
+use crate::oci::{Platform, Reference};
 
 use super::RunNetwork;
 
@@ -22,4 +22,30 @@ pub struct Options {
     pub labels: Vec<(String, String)>,
     /// The network of RUN steps that do not ask for another one.
     pub network: RunNetwork,
+    /// `--build-context`, in order; the last one of a name counts.
+    pub contexts: Vec<NamedContext>,
+}
+
+/// What stands for a name in FROM, `COPY --from` and `RUN --mount=from=`, and for the stage of that name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedContext {
+    /// The name: one of an image, so that `alpine` and `docker.io/library/alpine:latest` are the same.
+    pub name: Reference,
+    /// The name as the user wrote it.
+    pub label: String,
+    /// What it is.
+    pub kind: ContextKind,
+}
+
+/// What a named context is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ContextKind {
+    /// Files.
+    Files,
+    /// An image of a registry.
+    Image(Reference),
+    /// An image that lies in files.
+    Layout,
+    /// Nothing: the image `scratch`.
+    Scratch,
 }

@@ -1,11 +1,12 @@
 //! Which stages the target needs, and which images those name.
 
-use crate::dockerfile::{Dockerfile, Span, Spanned};
+use crate::dockerfile::{Dockerfile, Span};
 use crate::oci::{ImageConfig, Platform, Reference};
 
 use super::environment::globals;
 use super::sources::{
-    self, Base, Named, Source, bases, froms, is_same_image, stage_label, stage_named,
+    self, Base, ImageName, Named, Names, Source, bases, froms, is_same_image, stage_label,
+    stage_named,
 };
 use super::{Options, PlanError, triggers};
 
@@ -30,6 +31,8 @@ pub struct OutlineStage {
     pub reachable: bool,
     /// What it starts from; absent where the stage is not reachable.
     pub base: Option<OutlineBase>,
+    /// Whether the ONBUILD triggers of its image are carried out: not those of an image that stands for a stage.
+    pub is_triggered: bool,
     /// The platform it is built for; absent where the stage is not reachable.
     pub platform: Option<Platform>,
     /// From FROM to the end of the last instruction.
@@ -45,6 +48,8 @@ pub enum OutlineBase {
     Image(usize),
     /// An earlier stage, by its number.
     Stage(usize),
+    /// The files of a named context: an index into [`Options::contexts`].
+    Files(usize),
 }
 
 /// An image that a reachable stage names.
@@ -58,6 +63,8 @@ pub struct ImageUse {
     pub span: Span,
     /// Whether a stage starts from it; else files are only copied out of it.
     pub is_base: bool,
+    /// The named context that has it, if it is not in a registry: an index into [`Options::contexts`].
+    pub layout: Option<usize>,
 }
 
 /// Finds the stages that the target needs, and the images that they name.
@@ -69,12 +76,15 @@ pub fn outline(
     options: &Options,
     known: &[ImageConfig],
 ) -> Result<Outline, PlanError> {
-    let bases = bases(dockerfile, &globals(dockerfile, options)?)?;
+    let globals = globals(dockerfile, options)?;
+    let names = Names::of(dockerfile, options, &globals)?;
+    let bases = bases(&names, &globals)?;
     let count = dockerfile.stages.len();
-    check_circles(dockerfile)?;
+    check_circles(dockerfile, &names)?;
     let mut walk = Walk {
         dockerfile,
         options,
+        names,
         bases,
         is_reachable: vec![false; count],
         is_triggered: vec![false; count],
@@ -99,6 +109,7 @@ pub fn outline(
             name: stage_label(dockerfile, number),
             reachable: walk.is_reachable[number],
             base: walk.stage_bases[number],
+            is_triggered: walk.bases[number].is_triggered,
             platform: walk.platforms[number].take(),
             span: stage.span,
         });
@@ -136,12 +147,15 @@ fn find_target(dockerfile: &Dockerfile, options: &Options) -> Result<usize, Plan
 }
 
 /// Refuses stages that copy from each other in a circle, needed or not.
-fn check_circles(dockerfile: &Dockerfile) -> Result<(), PlanError> {
+fn check_circles(dockerfile: &Dockerfile, names: &Names<'_>) -> Result<(), PlanError> {
     let count = dockerfile.stages.len();
     let mut edges: Vec<Vec<(usize, Span)>> = vec![Vec::new(); count];
     for (number, stage) in dockerfile.stages.iter().enumerate() {
+        if names.is_replaced(number) {
+            continue;
+        }
         for from in stage.instructions.iter().flat_map(|one| froms(&one.kind)) {
-            if let Source::Stage(other) = from.source(dockerfile)? {
+            if let Source::Stage(other) = from.source(names)? {
                 edges[number].push((other, from.span()));
             }
         }
@@ -185,6 +199,7 @@ fn check_circles(dockerfile: &Dockerfile) -> Result<(), PlanError> {
 struct Walk<'a> {
     dockerfile: &'a Dockerfile,
     options: &'a Options,
+    names: Names<'a>,
     bases: Vec<Base>,
     is_reachable: Vec<bool>,
     /// Whether the triggers of the stage's base image were looked at.
@@ -222,9 +237,12 @@ impl Walk<'_> {
 
     /// What a stage takes files from, its parent's triggers first.
     fn froms(&self, number: usize) -> Vec<Named> {
+        if self.names.is_replaced(number) {
+            return Vec::new();
+        }
         let brought = match self.bases[number].source {
             Source::Stage(parent) => triggers::of_stage(self.dockerfile, parent),
-            Source::Scratch | Source::Image(_) => Vec::new(),
+            Source::Scratch | Source::Image(_) | Source::Files(_) => Vec::new(),
         };
         let brought = brought.iter().map(|trigger| &trigger.instruction);
         let own = &self.dockerfile.stages[number].instructions;
@@ -234,7 +252,7 @@ impl Walk<'_> {
 
     /// What an instruction in a stage takes files from; never a stage that comes later.
     fn source(&self, number: usize, from: &Named) -> Result<Source, PlanError> {
-        let source = from.source(self.dockerfile)?;
+        let source = from.source(&self.names)?;
         match source {
             Source::Stage(other) if other >= number => Err(PlanError::LaterStage {
                 from: stage_label(self.dockerfile, other),
@@ -245,20 +263,24 @@ impl Walk<'_> {
                 what: "COPY --from=scratch".to_owned(),
                 span: from.span(),
             }),
-            Source::Stage(_) | Source::Image(_) | Source::Scratch => Ok(source),
+            Source::Stage(_) | Source::Image(_) | Source::Files(_) | Source::Scratch => Ok(source),
         }
     }
 
     /// Settles base and platform of a stage, and adds the images that it names.
     fn add_stage(&mut self, number: usize) -> Result<(), PlanError> {
         let target = &self.options.target_platform;
-        let Base { source, platform } = self.bases[number].clone();
+        let Base {
+            source, platform, ..
+        } = self.bases[number].clone();
         let (base, platform) = match source {
             // BuildKit builds for the target from nothing, whatever --platform says.
             Source::Scratch => (OutlineBase::Scratch, Some(target.clone())),
+            Source::Files(context) => (OutlineBase::Files(context), Some(target.clone())),
             Source::Stage(parent) => (OutlineBase::Stage(parent), self.platforms[parent].clone()),
             Source::Image(name) => {
-                let platform = platform.unwrap_or_else(|| target.clone());
+                let given = name.platform.clone().or(platform);
+                let platform = given.unwrap_or_else(|| target.clone());
                 let image = self.add_image(&name, platform.clone(), true)?;
                 (OutlineBase::Image(image), Some(platform))
             }
@@ -273,19 +295,21 @@ impl Walk<'_> {
 
     fn add_copied_image(&mut self, number: usize, from: &Named) -> Result<(), PlanError> {
         if let Source::Image(name) = self.source(number, from)? {
-            self.add_image(&name, self.options.target_platform.clone(), false)?;
+            let platform = name.platform.as_ref();
+            let platform = platform.unwrap_or(&self.options.target_platform).clone();
+            self.add_image(&name, platform, false)?;
         }
         Ok(())
     }
 
     fn add_image(
         &mut self,
-        name: &Spanned<String>,
+        name: &ImageName,
         platform: Platform,
         is_base: bool,
     ) -> Result<usize, PlanError> {
-        let reference = sources::reference(self.dockerfile, name)?;
-        let found = find_image(&self.images, &reference, &platform);
+        let reference = sources::reference(self.dockerfile, &name.name)?;
+        let found = find_image(&self.images, &reference, name.layout, &platform);
         if let Some(found) = found {
             self.images[found].is_base |= is_base;
             return Ok(found);
@@ -293,8 +317,9 @@ impl Walk<'_> {
         self.images.push(ImageUse {
             reference,
             platform,
-            span: name.span,
+            span: name.name.span,
             is_base,
+            layout: name.layout,
         });
         Ok(self.images.len() - 1)
     }
@@ -312,6 +337,9 @@ impl Walk<'_> {
         let Some(OutlineBase::Image(image)) = self.stage_bases[number] else {
             return Ok(());
         };
+        if !self.bases[number].is_triggered {
+            return Ok(());
+        }
         let place = self.dockerfile.stages[number].from.span;
         for trigger in triggers::of_image(&known[image], place)? {
             for from in froms(&trigger.instruction.kind) {
@@ -330,9 +358,12 @@ impl Walk<'_> {
 pub(super) fn find_image(
     images: &[ImageUse],
     reference: &Reference,
+    layout: Option<usize>,
     platform: &Platform,
 ) -> Option<usize> {
-    images
-        .iter()
-        .position(|image| is_same_image(&image.reference, reference) && image.platform == *platform)
+    images.iter().position(|image| {
+        is_same_image(&image.reference, reference)
+            && image.layout == layout
+            && image.platform == *platform
+    })
 }

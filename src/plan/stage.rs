@@ -6,10 +6,11 @@ use crate::dockerfile::{Dockerfile, Instruction, InstructionKind, Span, Spanned}
 use crate::oci::{ImageConfig, Platform};
 
 use super::environment::{DEFAULT_PATH, Environment};
+use super::sources::Names;
 use super::triggers::{self, Trigger};
 use super::{
-    Options, Origin, Outline, OutlineBase, PlanError, StageBase, StagePlan, Step, StepKind, expand,
-    path,
+    CopyFrom, CopySource, CopyStep, Options, Origin, Outline, OutlineBase, PlanError, StageBase,
+    StagePlan, Step, StepKind, Unpack, expand, path,
 };
 
 /// The shell of images that set none.
@@ -22,6 +23,7 @@ pub(super) struct Scope<'a> {
     pub(super) options: &'a Options,
     pub(super) outline: &'a Outline,
     pub(super) images: &'a [ImageConfig],
+    pub(super) names: Names<'a>,
     pub(super) globals: Environment,
     pub(super) build_args: BTreeMap<&'a str, &'a str>,
     /// Where each stage of the Dockerfile is in the plan.
@@ -74,6 +76,20 @@ pub(super) fn evaluate(
     }
     let (base, mut state, triggers) = begin(scope, number, &platform, done)?;
     let mut steps = Vec::new();
+    if let Some(OutlineBase::Files(context)) = outlined.base {
+        let image = &written.from.image;
+        steps.push(all_files(image, written.from.span, context));
+    }
+    let triggers = if outlined.is_triggered {
+        triggers
+    } else {
+        Vec::new()
+    };
+    let instructions = if scope.names.is_replaced(number) {
+        &[][..]
+    } else {
+        &written.instructions[..]
+    };
     for trigger in triggers {
         state.place = trigger.place;
         let origin = Origin {
@@ -83,7 +99,7 @@ pub(super) fn evaluate(
         steps.push(state.step(&trigger.instruction, origin)?);
     }
     state.place = None;
-    for instruction in &written.instructions {
+    for instruction in instructions {
         let origin = Origin {
             span: instruction.span,
             trigger: None,
@@ -103,6 +119,33 @@ pub(super) fn evaluate(
         environment: state.environment,
         arguments: state.arguments,
     })
+}
+
+/// What a stage begins with that starts from the files of a named context: they are its first layer.
+///
+/// # Deviation
+/// BuildKit writes no history for that layer, so that its entries name the wrong layers from then on.
+fn all_files(image: &Spanned<String>, from: Span, context: usize) -> Step {
+    Step {
+        origin: Origin {
+            span: from,
+            trigger: None,
+        },
+        display: format!("FROM {}", image.value),
+        created_by: format!("FROM {} # buildkit", image.value),
+        kind: StepKind::Copy(CopyStep {
+            instruction: "COPY",
+            from: CopyFrom::Named(context),
+            sources: vec![CopySource::Path(Spanned::new(".".to_owned(), image.span))],
+            destination: "/".to_owned(),
+            chown: None,
+            chmod: None,
+            exclude: Vec::new(),
+            link: false,
+            unpack: Unpack::Never,
+            span: from,
+        }),
+    }
 }
 
 /// The state in front of the first instruction, and the triggers to begin with.
@@ -128,7 +171,7 @@ fn begin<'a>(
     };
     let (base, triggers) = match scope.outline.stages[number].base {
         None => return Err(not_outlined()),
-        Some(OutlineBase::Scratch) => {
+        Some(OutlineBase::Scratch | OutlineBase::Files(_)) => {
             "/".clone_into(&mut state.config.config.working_dir);
             (StageBase::Scratch, Vec::new())
         }

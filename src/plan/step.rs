@@ -268,7 +268,7 @@ pub struct CopyStep {
 }
 
 /// Where a copy's sources are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CopyFrom {
     /// In the build context.
     Context,
@@ -276,6 +276,8 @@ pub enum CopyFrom {
     Stage(usize),
     /// In an image: an index into the outline's images.
     Image(usize),
+    /// In a named context of files: an index into [`super::Options::contexts`].
+    Named(usize),
 }
 
 /// One source of a copy.

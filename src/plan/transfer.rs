@@ -5,7 +5,7 @@ use crate::oci::Digest;
 
 use super::outline::find_image;
 use super::remote::{self, Remote};
-use super::sources::{Source, copy_from_of, copy_source, reference};
+use super::sources::{ImageName, Source, copy_from_of, copy_source, reference};
 use super::stage::{Outcome, State};
 use super::{CopyFrom, CopySource, CopyStep, PlanError, StepKind, Unpack, UrlSource, expand, path};
 
@@ -187,6 +187,15 @@ impl State<'_> {
         })
     }
 
+    /// The number of an image that files are taken from.
+    pub(super) fn image(&self, name: &ImageName) -> Result<Option<usize>, PlanError> {
+        let reference = reference(self.scope.dockerfile, &name.name)?;
+        let platform = name.platform.as_ref();
+        let platform = platform.unwrap_or(&self.scope.options.target_platform);
+        let images = &self.scope.outline.images;
+        Ok(find_image(images, &reference, name.layout, platform))
+    }
+
     fn copy_from(&self, copy: &Copy) -> Result<CopyFrom, PlanError> {
         let Some(from) = copy_from_of(copy) else {
             return Ok(CopyFrom::Context);
@@ -196,16 +205,15 @@ impl State<'_> {
             image: from.value.clone(),
             span: from.span,
         };
-        match copy_source(self.scope.dockerfile, &from)? {
+        match copy_source(&self.scope.names, &from)? {
             Source::Scratch => Err(self.unsupported("COPY --from=scratch", from.span)),
             Source::Stage(other) => {
                 let place = self.scope.places[other].filter(|_| other < self.number);
                 place.map(CopyFrom::Stage).ok_or_else(unknown)
             }
+            Source::Files(context) => Ok(CopyFrom::Named(context)),
             Source::Image(name) => {
-                let reference = reference(self.scope.dockerfile, &name)?;
-                let platform = &self.scope.options.target_platform;
-                let found = find_image(&self.scope.outline.images, &reference, platform);
+                let found = self.image(&name)?;
                 found.map(CopyFrom::Image).ok_or_else(unknown)
             }
         }

@@ -3,7 +3,7 @@
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
 use crate::auth::cloud::CloudError;
 
-/// An object that cannot be read. Texts of servers in it are escaped and cut; it holds no secret.
+/// An object that cannot be read or put. Texts of servers in it are escaped and cut; it holds no secret.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The bucket is not there.
@@ -46,6 +46,16 @@ pub enum Error {
         name: String,
         /// What the store said, or why it could not be asked.
         message: String,
+    },
+    /// The object is too large for its use.
+    #[error("{name} has {size} bytes: more than {limit}")]
+    TooLarge {
+        /// The object.
+        name: String,
+        /// Its size in bytes.
+        size: u64,
+        /// The limit in bytes.
+        limit: u64,
     },
     /// The object was changed while it was read.
     #[error("{name} was changed while it was read")]

@@ -4,6 +4,7 @@ use std::fmt;
 
 use url::Url;
 
+use super::folder::Place;
 use crate::http::Secret;
 
 /// What kaniko reads where a bucket is named and no object.
@@ -83,6 +84,45 @@ impl Location {
     }
 }
 
+impl Place {
+    /// Parses the URL of a place; a prefix means what is below it, so it ends with `/`.
+    ///
+    /// # Errors
+    /// When there is no bucket, or its name cannot be one. `None` if the scheme is not that of a store.
+    pub fn parse(text: &str) -> Option<Result<Self, LocationError>> {
+        let (scheme, rest) = text.split_once("://")?;
+        let below = |prefix: &str| match prefix.trim_matches('/') {
+            "" => String::new(),
+            prefix => format!("{prefix}/"),
+        };
+        let parsed = match scheme {
+            "s3" => split(rest).map(|(bucket, prefix)| Self::S3 {
+                bucket: bucket.to_owned(),
+                prefix: below(prefix),
+            }),
+            "gs" => split(rest).map(|(bucket, prefix)| Self::Gcs {
+                bucket: bucket.to_owned(),
+                prefix: below(prefix),
+            }),
+            "https" => {
+                let found = in_azure(text)?;
+                if found.container.is_empty() {
+                    return Some(Err(LocationError::NoBucket));
+                }
+                Ok(Self::Azure {
+                    prefix: below(&found.blob),
+                    account: found.account,
+                    suffix: found.suffix,
+                    container: found.container,
+                    query: found.query,
+                })
+            }
+            _ => return None,
+        };
+        Some(parsed)
+    }
+}
+
 fn s3(rest: &str) -> Result<Location, LocationError> {
     let (bucket, key) = split(rest)?;
     let (key, version) = match key.rsplit_once("?versionId=") {
@@ -117,8 +157,31 @@ fn gcs(rest: &str) -> Result<Location, LocationError> {
     })
 }
 
-/// Only whole names of Azure's clouds count: any other host is not asked with our keys.
 fn azure(text: &str) -> Option<Result<Location, LocationError>> {
+    let found = in_azure(text)?;
+    if found.container.is_empty() || found.blob.is_empty() {
+        return Some(Err(LocationError::NoBlob));
+    }
+    Some(Ok(Location::Azure {
+        account: found.account,
+        suffix: found.suffix,
+        container: found.container,
+        blob: found.blob,
+        query: found.query,
+    }))
+}
+
+/// What a URL names in one of Azure's clouds.
+struct InAzure {
+    account: String,
+    suffix: &'static str,
+    container: String,
+    blob: String,
+    query: Option<Secret>,
+}
+
+/// Only whole names of Azure's clouds count: any other host is not asked with our keys.
+fn in_azure(text: &str) -> Option<InAzure> {
     let url = Url::parse(text).ok()?;
     let host = url.host_str()?;
     let (account, suffix) = AZURE.into_iter().find_map(|suffix| {
@@ -139,20 +202,17 @@ fn azure(text: &str) -> Option<Result<Location, LocationError>> {
     let mut segments = decoded?.into_iter();
     let container = segments.next().unwrap_or_default();
     let blob = segments.collect::<Vec<_>>().join("/");
-    if container.is_empty() || blob.is_empty() {
-        return Some(Err(LocationError::NoBlob));
-    }
-    Some(Ok(Location::Azure {
+    Some(InAzure {
         account: account.to_owned(),
         suffix,
         container,
         blob,
         query: url.query().map(Secret::new),
-    }))
+    })
 }
 
 /// Undoes the encoding of a path's part; `+` stays what it is.
-fn percent_decode(text: &str) -> String {
+pub(super) fn percent_decode(text: &str) -> String {
     let text = text.replace('+', "%2B").replace('&', "%26");
     let pair = format!("={text}");
     url::form_urlencoded::parse(pair.as_bytes())
@@ -193,6 +253,28 @@ impl fmt::Display for Location {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn places_parse() {
+        let check = |text: &str, expect: &str| {
+            let place = Place::parse(text).map(|place| place.map(|place| place.to_string()));
+            assert_eq!(place, Some(Ok(expect.to_owned())), "{text}");
+        };
+        check("s3://b", "s3://b/");
+        check("s3://b/", "s3://b/");
+        check("s3://b/a/b", "s3://b/a/b/");
+        check("gs://b/a//", "gs://b/a/");
+        let azure = "https://acc.blob.core.windows.net/c";
+        check(azure, &format!("{azure}/"));
+        check(&format!("{azure}/d%20e?sig=x"), &format!("{azure}/d e/"));
+        for text in ["s3://", "gs:///x", "https://acc.blob.core.windows.net/"] {
+            let place = Place::parse(text);
+            assert_eq!(place, Some(Err(LocationError::NoBucket)), "{text}");
+        }
+        for text in ["https://example.com/c", "dir://x", "x"] {
+            assert_eq!(Place::parse(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn locations_parse() {

@@ -1,21 +1,26 @@
-//! Object stores: an object of a bucket as a stream of bytes, in order, whatever happens on the way.
+//! Object stores: an object of a bucket as a stream of bytes, in order, whatever happens on the way; and places to keep objects.
 //!
 //! A large object is read in parts, several at a time; a part that breaks off is asked for again, and all parts are of one version
 //! of the object, by its tag. Memory is bounded by the parts in flight, whatever the size. Who we are comes from `auth`'s
-//! clouds. Entry points: [`Location`] is where an object is, [`Stores::open`] looks at it, [`Object::read`] reads it.
+//! clouds. Entry points: [`Location`] is where an object is, [`Stores::open`] looks at it, [`Object::read`] reads it;
+//! [`Stores::folder`] reaches a place where objects are put, found, listed and deleted by name, whole or not at all.
 
 #[cfg(feature = "azure")]
 mod azure;
 mod error;
+mod folder;
 #[cfg(feature = "gcs")]
 mod gcs;
 mod location;
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+mod parts;
 mod read;
 #[cfg(any(feature = "gcs", feature = "azure"))]
 mod rest;
 #[cfg(feature = "s3")]
 mod s3;
 
+use futures_util::{Stream, StreamExt as _};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::cloud::CloudOptions;
 
 pub use error::Error;
+pub use folder::{Folder, Listed, Place, Put, Stored};
 pub use location::{Location, LocationError};
 pub use read::{Checksum, Reader};
 
@@ -50,12 +56,12 @@ pub struct Head {
 pub struct Object {
     name: String,
     head: Head,
-    bucket: Bucket,
+    source: Source,
 }
 
-/// The stores, each as far as it is needed to read.
+/// Where an object comes from.
 #[derive(Clone, Debug)]
-enum Bucket {
+enum Source {
     #[cfg(feature = "s3")]
     S3(s3::Object),
     #[cfg(feature = "gcs")]
@@ -64,6 +70,73 @@ enum Bucket {
     Azure(Box<azure::Object>),
     #[cfg(test)]
     Memory(bytes::Bytes),
+}
+
+/// What is in a store.
+#[derive(Clone, Debug)]
+enum Bucket {
+    #[cfg(feature = "s3")]
+    S3(s3::Bucket),
+    #[cfg(feature = "gcs")]
+    Gcs(Box<gcs::Bucket>),
+    #[cfg(feature = "azure")]
+    Azure(Box<azure::Bucket>),
+}
+
+impl Bucket {
+    async fn object(&self, key: &str, name: String) -> Result<Object, Error> {
+        let (source, head) = match *self {
+            #[cfg(feature = "s3")]
+            Self::S3(ref bucket) => {
+                let (object, head) = bucket.object(key, &name).await?;
+                (Source::S3(object), head)
+            }
+            #[cfg(feature = "gcs")]
+            Self::Gcs(ref bucket) => {
+                let (object, head) = bucket.object(key, None, &name).await?;
+                (Source::Gcs(Box::new(object)), head)
+            }
+            #[cfg(feature = "azure")]
+            Self::Azure(ref bucket) => {
+                let (object, head) = bucket.object(key, &name).await?;
+                (Source::Azure(Box::new(object)), head)
+            }
+        };
+        Ok(Object { name, head, source })
+    }
+
+    async fn put(&self, key: &str, put: Put, name: &str) -> Result<Stored, Error> {
+        match *self {
+            #[cfg(feature = "s3")]
+            Self::S3(ref bucket) => bucket.put(key, put, name).await,
+            #[cfg(feature = "gcs")]
+            Self::Gcs(ref bucket) => bucket.put(key, put, name).await,
+            #[cfg(feature = "azure")]
+            Self::Azure(ref bucket) => bucket.put(key, put, name).await,
+        }
+    }
+
+    async fn list(&self, prefix: &str, limit: usize, name: &str) -> Result<Vec<Listed>, Error> {
+        match *self {
+            #[cfg(feature = "s3")]
+            Self::S3(ref bucket) => bucket.list(prefix, limit, name).await,
+            #[cfg(feature = "gcs")]
+            Self::Gcs(ref bucket) => bucket.list(prefix, limit, name).await,
+            #[cfg(feature = "azure")]
+            Self::Azure(ref bucket) => bucket.list(prefix, limit, name).await,
+        }
+    }
+
+    async fn delete(&self, key: &str, name: &str) -> Result<(), Error> {
+        match *self {
+            #[cfg(feature = "s3")]
+            Self::S3(ref bucket) => bucket.delete(key, name).await,
+            #[cfg(feature = "gcs")]
+            Self::Gcs(ref bucket) => bucket.delete(key, name).await,
+            #[cfg(feature = "azure")]
+            Self::Azure(ref bucket) => bucket.delete(key, name).await,
+        }
+    }
 }
 
 impl Stores {
@@ -86,7 +159,7 @@ impl Stores {
                 Ok(Object {
                     name,
                     head,
-                    bucket: Bucket::S3(object),
+                    source: Source::S3(object),
                 })
             }
             #[cfg(not(feature = "s3"))]
@@ -99,12 +172,12 @@ impl Stores {
             } => {
                 let clouds = self.clouds.as_ref().ok_or(Error::NotConfigured)?;
                 let generation = generation.as_deref();
-                let (object, head) =
-                    gcs::Object::open(clouds, bucket, object, generation, &name).await?;
+                let bucket = gcs::Bucket::open(clouds, bucket, &name).await?;
+                let (object, head) = bucket.object(object, generation, &name).await?;
                 Ok(Object {
                     name,
                     head,
-                    bucket: Bucket::Gcs(Box::new(object)),
+                    source: Source::Gcs(Box::new(object)),
                 })
             }
             #[cfg(not(feature = "gcs"))]
@@ -119,13 +192,12 @@ impl Stores {
             } => {
                 let clouds = self.clouds.as_ref().ok_or(Error::NotConfigured)?;
                 let place = (account.as_str(), *suffix);
-                let (object, head) =
-                    azure::Object::open(clouds, place, container, blob, query.as_ref(), &name)
-                        .await?;
+                let bucket = azure::Bucket::open(clouds, place, container, query.as_ref(), &name)?;
+                let (object, head) = bucket.object(blob, &name).await?;
                 Ok(Object {
                     name,
                     head,
-                    bucket: Bucket::Azure(Box::new(object)),
+                    source: Source::Azure(Box::new(object)),
                 })
             }
             #[cfg(not(feature = "azure"))]
@@ -145,24 +217,49 @@ impl Object {
         Reader::start(self, runtime, token)
     }
 
+    /// Reads it from the beginning, as an asynchronous stream; parts are asked for ahead.
+    pub fn stream(self) -> impl Stream<Item = Result<bytes::Bytes, Error>> + Send {
+        read::stream(self)
+    }
+
+    /// Reads a small one whole.
+    ///
+    /// # Errors
+    /// When it has more than `limit` bytes, or cannot be read.
+    pub async fn bytes(self, limit: u64) -> Result<bytes::Bytes, Error> {
+        if self.head.size > limit {
+            return Err(Error::TooLarge {
+                name: self.name,
+                size: self.head.size,
+                limit,
+            });
+        }
+        let mut whole = bytes::BytesMut::new();
+        let mut parts = std::pin::pin!(self.stream());
+        while let Some(part) = parts.next().await {
+            whole.extend_from_slice(&part?);
+        }
+        Ok(whole.freeze())
+    }
+
     /// Gets a part of it, whole.
     async fn part(&self, start: u64, length: u64) -> Result<bytes::Bytes, Error> {
-        match &self.bucket {
+        match self.source {
             #[cfg(feature = "s3")]
-            Bucket::S3(object) => {
+            Source::S3(ref object) => {
                 object
                     .part(start, length, self.head.tag.as_deref(), &self.name)
                     .await
             }
             #[cfg(feature = "gcs")]
-            Bucket::Gcs(object) => object.part(start, length, &self.name).await,
+            Source::Gcs(ref object) => object.part(start, length, &self.name).await,
             #[cfg(feature = "azure")]
-            Bucket::Azure(object) => {
+            Source::Azure(ref object) => {
                 let tag = self.head.tag.as_deref();
                 object.part(start, length, tag, &self.name).await
             }
             #[cfg(test)]
-            Bucket::Memory(bytes) => {
+            Source::Memory(ref bytes) => {
                 let range = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
                 Ok(bytes.slice(range(start)..range(start + length)))
             }

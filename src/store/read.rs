@@ -4,7 +4,8 @@ use std::fmt;
 use std::io::{self, Read};
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use futures_util::{Stream, StreamExt as _};
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -63,33 +64,64 @@ impl Read for Reader {
 }
 
 async fn send(object: Object, sender: &mpsc::Sender<Result<Bytes, Error>>) {
-    let size = object.head.size;
-    let starts = (0..size.div_ceil(PART_SIZE)).map(|index| index * PART_SIZE);
-    let mut parts = futures_util::stream::iter(starts)
-        .map(|start| object.part(start, PART_SIZE.min(size - start)))
-        .buffered(AHEAD);
-    let mut sum = object.head.checksum.as_ref().map(Sum::of_kind);
+    let mut parts = std::pin::pin!(stream(object));
     while let Some(part) = parts.next().await {
-        if let (Some(sum), Ok(part)) = (&mut sum, &part) {
-            sum.update(part);
-        }
-        let is_last = part.is_err();
         // A reader that went away has read enough.
-        if sender.send(part).await.is_err() || is_last {
+        if sender.send(part).await.is_err() {
             return;
         }
     }
-    if let (Some(sum), Some(expected)) = (sum, &object.head.checksum) {
-        let actual = sum.finish();
-        if actual != *expected {
-            let error = Error::Checksum {
-                name: object.name.clone(),
-                expected: expected.to_string(),
-                actual: actual.to_string(),
-            };
-            // As above.
-            let _ = sender.send(Err(error)).await;
+}
+
+/// The parts in order; the first error ends it, and a checksum that does not match is one.
+pub(super) fn stream(object: Object) -> impl Stream<Item = Result<Bytes, Error>> + Send {
+    let size = object.head.size;
+    let sum = object.head.checksum.clone();
+    let name = object.name.clone();
+    let starts = (0..size.div_ceil(PART_SIZE)).map(|index| index * PART_SIZE);
+    let parts = futures_util::stream::iter(starts)
+        .map(move |start| {
+            let object = object.clone();
+            async move { object.part(start, PART_SIZE.min(size - start)).await }
+        })
+        .buffered(AHEAD)
+        .boxed();
+    let checked = Checked {
+        parts,
+        sum: sum.map(|expected| (Sum::of_kind(&expected), expected)),
+        name,
+    };
+    futures_util::stream::try_unfold(checked, Checked::next)
+}
+
+/// Parts, and what they sum up to so far.
+struct Checked {
+    parts: BoxStream<'static, Result<Bytes, Error>>,
+    sum: Option<(Sum, Checksum)>,
+    name: String,
+}
+
+impl Checked {
+    async fn next(mut self) -> Result<Option<(Bytes, Self)>, Error> {
+        if let Some(part) = self.parts.next().await {
+            let part = part?;
+            if let Some((sum, _)) = &mut self.sum {
+                sum.update(&part);
+            }
+            return Ok(Some((part, self)));
         }
+        let Some((sum, expected)) = self.sum else {
+            return Ok(None);
+        };
+        let actual = sum.finish();
+        if actual == expected {
+            return Ok(None);
+        }
+        Err(Error::Checksum {
+            name: self.name,
+            expected: expected.to_string(),
+            actual: actual.to_string(),
+        })
     }
 }
 
@@ -112,12 +144,17 @@ impl fmt::Display for Checksum {
 }
 
 /// A sum in the making.
-enum Sum {
+pub(super) enum Sum {
     Sha256(Sha256),
     Crc32c(u32),
 }
 
 impl Sum {
+    #[cfg(feature = "gcs")]
+    pub(super) fn crc32c() -> Self {
+        Self::Crc32c(0)
+    }
+
     fn of_kind(checksum: &Checksum) -> Self {
         match checksum {
             Checksum::Sha256(_) => Self::Sha256(Sha256::new()),
@@ -125,14 +162,14 @@ impl Sum {
         }
     }
 
-    fn update(&mut self, bytes: &[u8]) {
+    pub(super) fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Sha256(hash) => hash.update(bytes),
             Self::Crc32c(sum) => *sum = crc32c(*sum, bytes),
         }
     }
 
-    fn finish(self) -> Checksum {
+    pub(super) fn finish(self) -> Checksum {
         match self {
             Self::Sha256(hash) => Checksum::Sha256(hex::encode(hash.finalize())),
             Self::Crc32c(sum) => Checksum::Crc32c(sum),
@@ -177,7 +214,7 @@ fn crc32c(sum: u32, bytes: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Bucket, Head};
+    use super::super::{Head, Source};
     use super::*;
 
     fn read(bytes: Bytes, checksum: Checksum) -> io::Result<Vec<u8>> {
@@ -188,7 +225,7 @@ mod tests {
                 tag: None,
                 checksum: Some(checksum),
             },
-            bucket: Bucket::Memory(bytes),
+            source: Source::Memory(bytes),
         };
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let mut reader = object.read(runtime.handle(), CancellationToken::new());

@@ -10,9 +10,8 @@ use crate::http::{Http, Request, Response, StatusCode, printable, retry_after};
 /// The largest text of a store that is looked at, in bytes.
 const TEXT_LIMIT: usize = 16 * 1024;
 
-/// The largest document, in bytes.
-#[cfg(feature = "gcs")]
-const DOCUMENT_LIMIT: u64 = 1 << 20;
+/// The largest document, in bytes: a page of a list has up to 5,000 names of up to 1024 characters.
+const DOCUMENT_LIMIT: u64 = 16 << 20;
 
 /// In which Azure says what is wrong.
 const ERROR_CODE: HeaderName = HeaderName::from_static("x-ms-error-code");
@@ -49,6 +48,11 @@ impl Failure {
 pub(super) async fn send(http: &Http, request: &Request) -> Result<Response, Failure> {
     let response = http.send_retrying(request).await;
     let response = response.map_err(|error| Failure::Broken(error.to_string()))?;
+    accept(response).await
+}
+
+/// Accepts an answer of success.
+pub(super) async fn accept(response: Response) -> Result<Response, Failure> {
     if response.status().is_success() {
         return Ok(response);
     }
@@ -64,11 +68,15 @@ pub(super) async fn send(http: &Http, request: &Request) -> Result<Response, Fai
     Err(Failure::Refused(Refusal { status, text }))
 }
 
-/// Reads a document.
+/// Asks for a document.
 #[cfg(feature = "gcs")]
 pub(super) async fn document(http: &Http, request: &Request) -> Result<Bytes, Failure> {
-    let response = send(http, request).await?;
-    let bytes = response.bytes(DOCUMENT_LIMIT).await;
+    read(send(http, request).await?).await
+}
+
+/// Reads the document that an answer holds.
+pub(super) async fn read(answer: Response) -> Result<Bytes, Failure> {
+    let bytes = answer.bytes(DOCUMENT_LIMIT).await;
     bytes.map_err(|error| Failure::Broken(error.to_string()))
 }
 

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# image.sh BINARY [TAG]: lays out the context of the root Dockerfile from the binary and Debian's packages, builds longshore's image with
-# that binary itself, and loads it into docker as TAG (longshore:test). With IMAGE_BUILDER=docker, docker builds it. No network is used.
+# image.sh BINARY [TAG [FLAG...]]: lays out the context of the root Dockerfile from the binary and Debian's packages, builds longshore's image
+# with that binary itself (and those flags), and loads it into docker as TAG (longshore:test). With IMAGE_BUILDER=docker, docker builds it; no
+# network is used. With IMAGE_BUILDER=push it is pushed as TAG.
 set -euo pipefail
 . "$(dirname "$0")/places.sh"
 binary=$1 tag=${2:-longshore:test}
+shift $(($# < 2 ? $# : 2))
 context=$(mktemp -d "${TMPDIR:-/tmp}/longshore-image.XXXXXX")
 trap 'rm -rf "$context"' EXIT
 umask 022
@@ -28,7 +30,9 @@ find "$context" -exec touch -h -d '2026-01-01 00:00:00 UTC' {} +
 if [ "${IMAGE_BUILDER:-longshore}" = docker ]; then
   # The classic builder of Debian's client: it needs neither a plug-in nor a frontend image.
   DOCKER_BUILDKIT=0 /usr/bin/docker build --quiet --tag "$tag" --file "$root/Dockerfile" "$context"
+elif [ "${IMAGE_BUILDER:-longshore}" = push ]; then
+  "$binary" build --file "$root/Dockerfile" --context "$context" --destination "$tag" --state-dir "$context/state" "$@"
 else
-  "$binary" build --file "$root/Dockerfile" --context "$context" --destination "$tag" --no-push --tar-path "$context/image.tar" --state-dir "$context/state"
+  "$binary" build --file "$root/Dockerfile" --context "$context" --destination "$tag" --no-push --tar-path "$context/image.tar" --state-dir "$context/state" "$@"
   docker load --quiet --input "$context/image.tar"
 fi

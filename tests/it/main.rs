@@ -31,6 +31,7 @@ mod indexes;
 mod mirrors;
 mod mistakes;
 mod mounts;
+mod named;
 mod naming;
 mod outputs;
 mod pushing;

@@ -68,6 +68,8 @@ check('no container, no fingerprint', steps.containers == [] && steps.archived =
 
 steps = new Steps(workspace: workspace, variables: [JENKINS_URL: 'http://127.0.0.1/', BUILD_TAG: 'jenkins-app-7', JOB_NAME: 'app/main', BRANCH_NAME: 'main', BRANCH_IS_PRIMARY: 'true'])
 (image, steps) = build([images: "$registry/jenkins/tagged", tags: ['type=ref,event=branch', 'type=raw,value=latest,enable={{is_default_branch}}'], program: program, extraArgs: further], steps)
+check('the map has all that it promises', new File(library, 'vars/longshoreBuild.groovy').text.readLines().find { it.contains('returns what was made as a Map:') } &&
+      ['digest', 'ref', 'name', 'tag', 'tags', 'id', 'version'].every { image[it] } && image.size() == 7)
 check('tags come from the branch', image.tags.sort() == ['latest', 'main'] && registryDigest("$registry/jenkins/tagged:main") == image.digest)
 
 steps = new Steps(workspace: workspace)

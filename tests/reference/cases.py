@@ -4,7 +4,8 @@ A case is a directory cases/NAME with
     Dockerfile          bases are named ${REGISTRY}/base/..., REGISTRY being a build argument; where no variable is expanded, as in
                         --from, @REGISTRY@ stands for it
     context/            the context, if there is one; make.sh then makes in it what git cannot hold
-    args                flags of `longshore build`, one word a line; @CASE@ stands for the directory that the case was laid out in
+    args                flags of `longshore build`, one word a line; @CASE@ stands for the directory that the case was laid out in,
+                        @REGISTRY@ for the registry
     ignore              `content GLOB`: size and hash of these files vary; `path GLOB`: these paths do
     expected.json       what the reference builder made of it, or `{"fails": true}`; written by record.sh
 """
@@ -35,7 +36,8 @@ def read(name, file):
 
 def flags(name, place):
     """The flags of the case, which was laid out in this directory."""
-    return [word.replace("@CASE@", place) for word in read(name, "args")]
+    words = [word.replace("@CASE@", place) for word in read(name, "args")]
+    return [word.replace("@REGISTRY@", os.environ["LONGSHORE_TEST_REGISTRY"]) for word in words]
 
 
 def expected(name):

@@ -22,8 +22,23 @@ def options(name, place):
         if "=" in flag:
             flag, value = flag.split("=", 1)
         value = words.pop(0) if value is None else value
-        flags += [flag, value] if flag in SAME else ["--opt", OPTIONS[flag] + value]
+        if flag == "--build-context":
+            flags += build_context(*value.split("=", 1))
+        else:
+            flags += [flag, value] if flag in SAME else ["--opt", OPTIONS[flag] + value]
     return flags
+
+
+def build_context(key, value):
+    """A named context, as buildx hands it to the builder."""
+    if value.startswith("oci-layout://"):
+        layout = value.removeprefix("oci-layout://")
+        with open(os.path.join(layout, "index.json"), encoding="utf-8") as index:
+            digest = json.load(index)["manifests"][0]["digest"]
+        return ["--oci-layout", f"{key}={layout}", "--opt", f"context:{key}=oci-layout://{key}@{digest}"]
+    if "://" in value:
+        return ["--opt", f"context:{key}={value}"]
+    return ["--local", f"{key}={value}", "--opt", f"context:{key}=local:{key}"]
 
 
 def build(address, name, place, output):

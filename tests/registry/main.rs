@@ -1,6 +1,8 @@
 //! The registry room against registries: one inside the test with scripted faults, and the real docker-registry.
 
 mod auth;
+#[cfg(all(feature = "s3", feature = "gcs", feature = "azure"))]
+mod buckets;
 mod faults;
 mod leaks;
 mod output;

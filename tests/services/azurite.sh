@@ -71,5 +71,7 @@ build https://devstoreaccount1.blob.core.windows.net/builds/none AZURE_STORAGE_A
 result 'no blob' "$(says 'there is no such object')"
 build https://devstoreaccount1.blob.core.windows.net/none/x AZURE_STORAGE_ACCESS_KEY="$key" >/dev/null
 result 'no container' "$(says 'there is no bucket none')"
+. tests/services/lib/buckets.sh
+result puts "$(LONGSHORE_TEST_FOLDER=https://devstoreaccount1.blob.core.windows.net/builds/kept AZURE_STORAGE_ACCESS_KEY=$key buckets "$work/log")"
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]

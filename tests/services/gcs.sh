@@ -46,5 +46,7 @@ result bucket "$(same "$(build -c gs://builds)")"
 result 'the bucket flag' "$(same "$(build --bucket builds)")"
 build -c gs://builds/none >/dev/null
 result 'no object' "$(grep -q 'there is no such object' "$work/log" && echo yes)"
+. tests/services/lib/buckets.sh
+result puts "$(LONGSHORE_TEST_FOLDER=gs://builds/kept STORAGE_EMULATOR_HOST=$url buckets "$work/log")"
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]

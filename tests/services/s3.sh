@@ -46,5 +46,9 @@ build s3://none/x S3_ENDPOINT="$MOTO" >/dev/null
 result 'no bucket' "$(grep -q 'there is no bucket none' "$work/log" && echo yes)"
 build s3://here/none S3_ENDPOINT="$MOTO" >/dev/null
 result 'no object' "$(grep -q 'there is no such object' "$work/log" && echo yes)"
+. tests/services/lib/buckets.sh
+for bucket in here there; do
+  result "puts in $bucket" "$(LONGSHORE_TEST_FOLDER=s3://$bucket/kept S3_ENDPOINT=$MOTO S3_FORCE_PATH_STYLE=true buckets "$work/log")"
+done
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]

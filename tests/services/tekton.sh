@@ -44,6 +44,10 @@ check "the Task builds" run "$task" IMAGE="$team/app:1" dockerconfig="$work/dock
   BUILD_ARGS='["A=one two","B=$(x); --destination=y"]'
 pushed=$(digest "$team/app:1" || true)
 check "IMAGE_DIGEST is the registry's" test "$(result IMAGE_DIGEST)" = "$pushed"
+all() { # FILE: every result that it declares is written
+  diff <("$tools/validate" --json "$1" | jq -r '.spec.results[].name' | sort) <(jq -r 'to_entries[] | select(.value != "") | .key' "$work/results.json" | sort)
+}
+check "every result of the Task is written" all "$task"
 check "IMAGE_URL" test "$(result IMAGE_URL)" = "$team/app:1"
 check "IMAGES, as Chains reads it" test "$(result IMAGES)" = "$team/app:1@$pushed"
 check "IMAGE_REF" test "$(result IMAGE_REF)" = "$team/app@$pushed"
@@ -60,6 +64,7 @@ check "the digest is there all the same" test "$(result IMAGE_DIGEST)" = "$(dige
 check "a failing build fails the step" refuses run "$task" IMAGE="$team/app:2" DOCKERFILE=none EXTRA_ARGS="$insecure"
 
 check "the StepAction builds" run "$stepaction" IMAGE="$team/step:1" SOURCE=/workspace/source EXTRA_ARGS="$insecure" BUILD_ARGS='["A=1"]'
+check "every result of the StepAction is written" all "$stepaction"
 check "its results are the registry's" test "$(result IMAGE_DIGEST)" = "$(digest "$team/step:1")"
 
 # The README's TaskRun, its registry's name replaced: credentials and certificate come by the workspaces.

@@ -164,6 +164,7 @@ fn find(args: &CheckArgs, env: &Env) -> Result<(Findings, bool), Failure> {
         build_platform: Platform::host(),
         labels: Vec::new(),
         network: crate::plan::RunNetwork::Default,
+        contexts: Vec::new(),
     };
     let is_error = inspect(
         &mut findings,

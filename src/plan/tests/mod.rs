@@ -61,6 +61,7 @@ fn options() -> Options {
         build_platform: "linux/amd64".parse().unwrap(),
         labels: Vec::new(),
         network: crate::plan::RunNetwork::Default,
+        contexts: Vec::new(),
     }
 }
 

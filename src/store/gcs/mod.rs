@@ -4,13 +4,15 @@
 //! Not by `google-cloud-storage`: that builds an HTTP client of its own, which knows nothing of our proxies and roots, and reads an
 //! environment that is empty here.
 
+mod write;
+
 use base64::Engine as _;
 use bytes::Bytes;
 use serde::Deserialize;
 use url::Url;
 
 use super::read::Checksum;
-use super::rest::{self, Refusal};
+use super::rest::{self, Failure, Refusal};
 use super::{Error, Head};
 use crate::auth::cloud::{CloudOptions, google::Google};
 use crate::http::{Authorization, Http, Method, Origin, Request, Secret, header};
@@ -18,16 +20,23 @@ use crate::http::{Authorization, Http, Method, Origin, Request, Secret, header};
 /// Where the store is.
 const ENDPOINT: &str = "https://storage.googleapis.com";
 
-/// An object of a bucket, of one generation.
+/// A bucket.
 #[derive(Clone, Debug)]
-pub(super) struct Object {
+pub(super) struct Bucket {
     http: Http,
     /// None for an emulator, which lets everybody in.
     google: Option<Google>,
-    url: Url,
-    bucket: String,
+    endpoint: Url,
+    name: String,
     payer: Option<String>,
     identity: String,
+}
+
+/// An object of a bucket, of one generation.
+#[derive(Clone, Debug)]
+pub(super) struct Object {
+    bucket: Bucket,
+    url: Url,
 }
 
 #[derive(Deserialize)]
@@ -38,50 +47,66 @@ struct Metadata {
     crc32c: Option<String>,
 }
 
-impl Object {
+impl Bucket {
+    /// Finds out who we are to it.
     pub(super) async fn open(
         clouds: &CloudOptions,
         bucket: &str,
-        key: &str,
-        generation: Option<&str>,
         name: &str,
-    ) -> Result<(Self, Head), Error> {
+    ) -> Result<Self, Error> {
         let emulator = clouds.variables.get("STORAGE_EMULATOR_HOST");
         let endpoint = match emulator {
             Some(host) if host.contains("://") => host.to_owned(),
             Some(host) => format!("http://{host}"),
             None => ENDPOINT.to_owned(),
         };
-        let mut url = Url::parse(&endpoint).map_err(|error| Error::Failed {
+        let endpoint = Url::parse(&endpoint).map_err(|error| Error::Failed {
             name: name.to_owned(),
             message: format!("STORAGE_EMULATOR_HOST is no URL: {error}"),
         })?;
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty()
-                .extend(["storage", "v1", "b", bucket, "o", key]);
-        }
-        if let Some(generation) = generation {
-            url.query_pairs_mut().append_pair("generation", generation);
-        }
-        let mut object = Self {
+        let mut bucket = Self {
             http: clouds.http.far().clone(),
             google: emulator.is_none().then(|| Google::new(clouds)),
-            url,
-            bucket: bucket.to_owned(),
+            endpoint,
+            name: bucket.to_owned(),
             payer: clouds
                 .variables
                 .get("GOOGLE_CLOUD_QUOTA_PROJECT")
                 .map(str::to_owned),
             identity: "nobody".to_owned(),
         };
-        let token = object.token(name).await?;
-        if let Some((_, source)) = &token {
-            object.identity.clone_from(source);
+        if let Some((_, source)) = bucket.token(name).await? {
+            bucket.identity = source;
         }
-        let request = object.request(object.url.clone(), token.as_ref().map(|(token, _)| token));
-        let answer = rest::document(&object.http, &request).await;
-        let answer = answer
-            .map_err(|failure| failure.name(name, |refusal| object.refused(refusal, name)))?;
+        Ok(bucket)
+    }
+
+    /// The URL of something of the interface.
+    fn url<'a>(&self, segments: impl IntoIterator<Item = &'a str>) -> Url {
+        let mut url = self.endpoint.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(segments);
+        }
+        url
+    }
+
+    /// Looks at an object, or at a generation of it.
+    pub(super) async fn object(
+        &self,
+        key: &str,
+        generation: Option<&str>,
+        name: &str,
+    ) -> Result<(Object, Head), Error> {
+        let mut url = self.url(["storage", "v1", "b", &self.name, "o", key]);
+        let mut asked = url.clone();
+        if let Some(generation) = generation {
+            asked
+                .query_pairs_mut()
+                .append_pair("generation", generation);
+        }
+        let request = self.request(Method::GET, asked, name).await?;
+        let answer = rest::document(&self.http, &request).await;
+        let answer = answer.map_err(|failure| self.failed(failure, name))?;
         let metadata: Option<Metadata> = serde_json::from_slice(&answer).ok();
         let size = metadata
             .as_ref()
@@ -93,36 +118,16 @@ impl Object {
             });
         };
         // The content of a generation never changes.
-        object.url.set_query(None);
-        object
-            .url
-            .query_pairs_mut()
+        url.query_pairs_mut()
             .append_pair("alt", "media")
             .append_pair("generation", &metadata.generation);
-        let checksum = metadata
-            .crc32c
-            .and_then(|sum| base64::engine::general_purpose::STANDARD.decode(sum).ok())
-            .and_then(|sum| Some(Checksum::Crc32c(u32::from_be_bytes(sum.try_into().ok()?))));
         let head = Head {
             size,
             tag: None,
-            checksum,
+            checksum: metadata.checksum(),
         };
-        Ok((object, head))
-    }
-
-    pub(super) async fn part(&self, start: u64, length: u64, name: &str) -> Result<Bytes, Error> {
-        let token = self.token(name).await?;
-        let request = |start: u64, end: u64| {
-            let mut request =
-                self.request(self.url.clone(), token.as_ref().map(|(token, _)| token));
-            if let Ok(range) = header::HeaderValue::from_str(&format!("bytes={start}-{end}")) {
-                request.headers.insert(header::RANGE, range);
-            }
-            request
-        };
-        let part = rest::part(&self.http, start, length, request).await;
-        part.map_err(|failure| failure.name(name, |refusal| self.refused(refusal, name)))
+        let bucket = self.clone();
+        Ok((Object { bucket, url }, head))
     }
 
     async fn token(&self, name: &str) -> Result<Option<(Secret, String)>, Error> {
@@ -136,19 +141,24 @@ impl Object {
         Ok(Some((token.access_token, token.source)))
     }
 
-    fn request(&self, url: Url, token: Option<&Secret>) -> Request {
+    async fn request(&self, method: Method, url: Url, name: &str) -> Result<Request, Error> {
+        let token = self.token(name).await?;
         let origin = Origin::of(&url);
         let authorization = token
             .zip(origin)
-            .map(|(token, origin)| Authorization::bearer(origin, token));
-        let mut request = Request::new(Method::GET, url).authorization(authorization);
+            .map(|((token, _), origin)| Authorization::bearer(origin, &token));
+        let mut request = Request::new(method, url).authorization(authorization);
         request.follows_redirects = false;
         let payer = self.payer.as_deref().map(header::HeaderValue::from_str);
         if let Some(Ok(payer)) = payer {
             let name = header::HeaderName::from_static("x-goog-user-project");
             request.headers.insert(name, payer);
         }
-        request
+        Ok(request)
+    }
+
+    fn failed(&self, failure: Failure, name: &str) -> Error {
+        failure.name(name, |refusal| self.refused(refusal, name))
     }
 
     fn refused(&self, refusal: Refusal, name: &str) -> Error {
@@ -156,7 +166,7 @@ impl Object {
         match refusal.status.as_u16() {
             404 if refusal.text.contains("bucket does not exist") => Error::NoBucket {
                 name,
-                bucket: self.bucket.clone(),
+                bucket: self.name.clone(),
             },
             404 => Error::NoObject { name },
             401 | 403 => Error::Denied {
@@ -169,5 +179,29 @@ impl Object {
                 message: format!("{} {}", refusal.status, refusal.text),
             },
         }
+    }
+}
+
+impl Object {
+    pub(super) async fn part(&self, start: u64, length: u64, name: &str) -> Result<Bytes, Error> {
+        let bucket = &self.bucket;
+        let request = bucket.request(Method::GET, self.url.clone(), name).await?;
+        let request = |start: u64, end: u64| {
+            let mut request = request.clone();
+            if let Ok(range) = header::HeaderValue::from_str(&format!("bytes={start}-{end}")) {
+                request.headers.insert(header::RANGE, range);
+            }
+            request
+        };
+        let part = rest::part(&bucket.http, start, length, request).await;
+        part.map_err(|failure| bucket.failed(failure, name))
+    }
+}
+
+impl Metadata {
+    fn checksum(&self) -> Option<Checksum> {
+        let sum = self.crc32c.as_deref()?;
+        let sum = base64::engine::general_purpose::STANDARD.decode(sum).ok()?;
+        Some(Checksum::Crc32c(u32::from_be_bytes(sum.try_into().ok()?)))
     }
 }

@@ -4,6 +4,8 @@
 //! Not by `azure_storage_blob`: that knows no shared key, which is the one way that kaniko's users have, and its identities read an
 //! environment that is empty here.
 
+mod write;
+
 use std::fmt::Write as _;
 
 use base64::Engine as _;
@@ -14,7 +16,7 @@ use url::Url;
 use super::rest::{self, Failure, Refusal};
 use super::{Error, Head};
 use crate::auth::cloud::{CloudOptions, azure::Azure};
-use crate::http::{Authorization, Http, Method, Origin, Request, Secret, header};
+use crate::http::{Authorization, Http, Method, Origin, Request, Response, Secret, header};
 
 /// The version of the interface (x-ms-version).
 const VERSION: &str = "2021-08-06";
@@ -23,14 +25,22 @@ const VERSION: &str = "2021-08-06";
 const AUTHORITY: &str = "https://login.microsoftonline.com/";
 const RESOURCE: &str = "https://storage.azure.com/";
 
+/// A container.
+#[derive(Clone, Debug)]
+pub(super) struct Bucket {
+    http: Http,
+    /// Of the container, with what the user put behind the question mark.
+    url: Url,
+    name: String,
+    access: Access,
+    options: CloudOptions,
+}
+
 /// A blob.
 #[derive(Clone, Debug)]
 pub(super) struct Object {
-    http: Http,
+    bucket: Bucket,
     url: Url,
-    container: String,
-    access: Access,
-    options: CloudOptions,
 }
 
 /// By what it may be read.
@@ -47,15 +57,15 @@ enum Access {
     },
 }
 
-impl Object {
-    pub(super) async fn open(
+impl Bucket {
+    /// Finds out by what we may read it.
+    pub(super) fn open(
         clouds: &CloudOptions,
         place: (&str, &str),
         container: &str,
-        blob: &str,
         query: Option<&Secret>,
         name: &str,
-    ) -> Result<(Self, Head), Error> {
+    ) -> Result<Self, Error> {
         let (account, suffix) = place;
         let fail = |message: String| Error::Failed {
             name: name.to_owned(),
@@ -69,7 +79,7 @@ impl Object {
         let mut url = Url::parse(&endpoint)
             .map_err(|error| fail(format!("{variable} is no URL: {error}")))?;
         if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().push(container).extend(blob.split('/'));
+            path.pop_if_empty().push(container);
         }
         url.set_query(query.map(Secret::expose));
         let is_signed = url.query_pairs().any(|(name, _)| name == "sig");
@@ -90,39 +100,47 @@ impl Object {
                 },
             },
         };
-        let object = Self {
+        Ok(Self {
             http: clouds.http.far().clone(),
             url,
-            container: container.to_owned(),
+            name: container.to_owned(),
             access,
             options: clouds.clone(),
-        };
-        let token = object.token(name).await?;
-        let request = object.request(Method::HEAD, None, None, token.as_ref());
-        let answer = rest::send(&object.http, &request).await;
-        let answer = answer.map_err(|failure| object.failed(failure, name))?;
+        })
+    }
+
+    fn blob(&self, key: &str) -> Url {
+        let mut url = self.url.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.extend(key.split('/'));
+        }
+        url
+    }
+
+    /// Looks at a blob.
+    pub(super) async fn object(&self, key: &str, name: &str) -> Result<(Object, Head), Error> {
+        let url = self.blob(key);
+        let answer = self
+            .send(Request::new(Method::HEAD, url.clone()), name)
+            .await?;
+        let size = answer.content_length().ok_or_else(|| Error::Failed {
+            name: name.to_owned(),
+            message: "the store does not say how large it is".to_owned(),
+        })?;
         let head = Head {
-            size: answer
-                .content_length()
-                .ok_or_else(|| fail("the store does not say how large it is".to_owned()))?,
+            size,
             tag: answer.header(&header::ETAG).map(str::to_owned),
             checksum: None,
         };
-        Ok((object, head))
+        let bucket = self.clone();
+        Ok((Object { bucket, url }, head))
     }
 
-    pub(super) async fn part(
-        &self,
-        start: u64,
-        length: u64,
-        tag: Option<&str>,
-        name: &str,
-    ) -> Result<Bytes, Error> {
+    async fn send(&self, request: Request, name: &str) -> Result<Response, Error> {
         let token = self.token(name).await?;
-        let request =
-            |start, end| self.request(Method::GET, Some((start, end)), tag, token.as_ref());
-        let part = rest::part(&self.http, start, length, request).await;
-        part.map_err(|failure| self.failed(failure, name))
+        let request = self.signed(request, token.as_ref());
+        let answer = rest::send(&self.http, &request).await;
+        answer.map_err(|failure| self.failed(failure, name))
     }
 
     async fn token(&self, name: &str) -> Result<Option<Secret>, Error> {
@@ -139,31 +157,13 @@ impl Object {
         }
     }
 
-    fn request(
-        &self,
-        method: Method,
-        range: Option<(u64, u64)>,
-        tag: Option<&str>,
-        token: Option<&Secret>,
-    ) -> Request {
-        let mut request = Request::new(method, self.url.clone());
+    /// Completes a request by its date and by what lets it in.
+    fn signed(&self, mut request: Request, token: Option<&Secret>) -> Request {
         request.follows_redirects = false;
         let now = jiff::Timestamp::try_from((self.options.now)()).unwrap_or_default();
         let date = now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
-        let range = range.map(|(start, end)| format!("bytes={start}-{end}"));
-        let fields = [
-            ("x-ms-date", Some(date.as_str())),
-            ("x-ms-range", range.as_deref()),
-            ("x-ms-version", Some(VERSION)),
-            ("if-match", tag),
-        ];
-        for (name, value) in fields {
-            let value = value.and_then(|value| header::HeaderValue::from_str(value).ok());
-            if let Some(value) = value {
-                request
-                    .headers
-                    .insert(header::HeaderName::from_static(name), value);
-            }
+        for (name, value) in [("x-ms-date", date.as_str()), ("x-ms-version", VERSION)] {
+            request = with(request, name, value);
         }
         let origin = Origin::of(&request.url);
         request.authorization = match (&self.access, token, origin) {
@@ -191,7 +191,7 @@ impl Object {
             {
                 Error::NoBucket {
                     name,
-                    bucket: self.container.clone(),
+                    bucket: self.name.clone(),
                 }
             }
             404 => Error::NoObject { name },
@@ -214,7 +214,38 @@ impl Object {
     }
 }
 
-/// Signs a request without a body by the key of the account ("Authorize with Shared Key", Blob service).
+impl Object {
+    pub(super) async fn part(
+        &self,
+        start: u64,
+        length: u64,
+        tag: Option<&str>,
+        name: &str,
+    ) -> Result<Bytes, Error> {
+        let bucket = &self.bucket;
+        let token = bucket.token(name).await?;
+        let request = |start, end| {
+            let mut request = Request::new(Method::GET, self.url.clone());
+            request = with(request, "x-ms-range", &format!("bytes={start}-{end}"));
+            if let Some(tag) = tag {
+                request = with(request, "if-match", tag);
+            }
+            bucket.signed(request, token.as_ref())
+        };
+        let part = rest::part(&bucket.http, start, length, request).await;
+        part.map_err(|failure| bucket.failed(failure, name))
+    }
+}
+
+/// Adds a header. Our own values always fit; a tag of the store that does not is left out.
+fn with(request: Request, name: &'static str, value: &str) -> Request {
+    match header::HeaderValue::from_str(value) {
+        Ok(value) => request.header(header::HeaderName::from_static(name), value),
+        Err(_) => request,
+    }
+}
+
+/// Signs a request by the key of the account ("Authorize with Shared Key", Blob service).
 fn sign(request: &Request, account: &str, key: &[u8]) -> String {
     let value = |name: &str| {
         let value = request
@@ -223,16 +254,27 @@ fn sign(request: &Request, account: &str, key: &[u8]) -> String {
             .and_then(|value| value.to_str().ok());
         value.unwrap_or_default().to_owned()
     };
-    // Of the twelve fields only If-Match is ever set: the date and the range are in headers of the store's own.
+    let length = match request.body.length() {
+        0 => String::new(),
+        length => length.to_string(),
+    };
+    // Of the twelve fields these are ever set: the date and the range are in headers of the store's own.
     let mut text = format!(
-        "{}\n\n\n\n\n\n\n\n{}\n\n\n\n",
+        "{}\n\n\n{length}\n\n{}\n\n\n{}\n{}\n\n\n",
         request.method,
-        value("if-match")
+        value("content-type"),
+        value("if-match"),
+        value("if-none-match"),
     );
-    for name in ["x-ms-date", "x-ms-range", "x-ms-version"] {
-        if request.headers.contains_key(name) {
-            let _ = writeln!(text, "{name}:{}", value(name));
-        }
+    let mut own: Vec<&str> = request
+        .headers
+        .keys()
+        .map(header::HeaderName::as_str)
+        .filter(|name| name.starts_with("x-ms-"))
+        .collect();
+    own.sort_unstable();
+    for name in own {
+        let _ = writeln!(text, "{name}:{}", value(name));
     }
     let _ = write!(text, "/{account}{}", request.url.path());
     let mut pairs: Vec<_> = request

@@ -3,29 +3,24 @@
 //! The SDK's requests go through our own clients: proxies, roots and the rule of which request may carry which credential hold
 //! for them too.
 
-use aws_credential_types::Credentials;
-use aws_credential_types::provider::error::CredentialsError;
-use aws_credential_types::provider::{ProvideCredentials, future};
+mod connector;
+mod write;
+
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{Builder, Region};
+use aws_sdk_s3::config::{Builder, Region, RequestChecksumCalculation};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::types::{ChecksumMode, ChecksumType};
-use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
-};
-use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
-use aws_smithy_runtime_api::client::result::ConnectorError;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
-use aws_smithy_types::body::SdkBody;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use base64::Engine as _;
 use bytes::Bytes;
 use url::Url;
 
-use super::read::{Checksum, PART_SIZE};
+use super::read::Checksum;
 use super::{Error, Head};
 use crate::auth::cloud::CloudOptions;
 use crate::auth::cloud::aws::Aws;
-use crate::http::{self, Authorization, Body, Http, Method, Origin, Request, Secret, printable};
+use crate::http::printable;
+use connector::{Connector, Provider};
 
 /// Where a bucket is asked for if nothing says where it is; the answer tells.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -33,17 +28,85 @@ const DEFAULT_REGION: &str = "us-east-1";
 /// The header that tells where a bucket is.
 const REGION_HEADER: &str = "x-amz-bucket-region";
 
-/// The largest answer: a part, or a document of the store.
-const ANSWER_LIMIT: u64 = PART_SIZE + (1 << 20);
+/// A bucket.
+#[derive(Clone, Debug)]
+pub(super) struct Bucket {
+    client: Client,
+    name: String,
+    identity: String,
+}
 
 /// An object of a bucket.
 #[derive(Clone, Debug)]
 pub(super) struct Object {
-    client: Client,
-    bucket: String,
+    bucket: Bucket,
     key: String,
     version: Option<String>,
-    identity: String,
+}
+
+impl Bucket {
+    /// Makes a client for the bucket in the region that is ours.
+    async fn here(
+        clouds: &CloudOptions,
+        bucket: &str,
+        name: &str,
+    ) -> Result<(Self, Aws, String), Error> {
+        let aws = Aws::new(clouds);
+        let region = aws.region().unwrap_or(DEFAULT_REGION).to_owned();
+        // Asked for before the SDK asks: its own error would not name the places.
+        let keys = aws.keys(&region).await.map_err(|source| Error::Identity {
+            name: name.to_owned(),
+            source,
+        })?;
+        let bucket = Self {
+            client: client(clouds, &aws, &region, name)?,
+            name: bucket.to_owned(),
+            identity: keys.source,
+        };
+        Ok((bucket, aws, region))
+    }
+
+    /// Finds the bucket, in whatever region it is. It need not be allowed to look at the bucket itself.
+    pub(super) async fn open(
+        clouds: &CloudOptions,
+        bucket: &str,
+        name: &str,
+    ) -> Result<Self, Error> {
+        let (mut bucket, aws, region) = Self::here(clouds, bucket, name).await?;
+        let answer = bucket
+            .client
+            .head_bucket()
+            .bucket(&bucket.name)
+            .send()
+            .await;
+        let Err(error) = answer else {
+            return Ok(bucket);
+        };
+        let response = error.raw_response();
+        match response.map(|response| response.status().as_u16()) {
+            Some(404) => return Err(bucket.no_bucket(name.to_owned())),
+            Some(301 | 307 | 400 | 401 | 403) => {}
+            Some(_) | None => return Err(bucket.failure(&error, name).await),
+        }
+        let actual = response.and_then(|response| response.headers().get(REGION_HEADER));
+        if let Some(actual) = actual.filter(|actual| *actual != region) {
+            bucket.client = client(clouds, &aws, actual, name)?;
+        }
+        Ok(bucket)
+    }
+
+    /// Looks at an object of it.
+    pub(super) async fn object(&self, key: &str, name: &str) -> Result<(Object, Head), Error> {
+        let object = Object {
+            bucket: self.clone(),
+            key: key.to_owned(),
+            version: None,
+        };
+        match object.head(name).await {
+            Ok(head) => Ok((object, head)),
+            Err((error, _)) => Err(error),
+        }
+    }
 }
 
 impl Object {
@@ -55,23 +118,15 @@ impl Object {
         version: Option<&str>,
         name: &str,
     ) -> Result<(Self, Head), Error> {
-        let aws = Aws::new(clouds);
-        let region = aws.region().unwrap_or(DEFAULT_REGION).to_owned();
-        // Asked for before the SDK asks: its own error would not name the places.
-        let keys = aws.keys(&region).await.map_err(|source| Error::Identity {
-            name: name.to_owned(),
-            source,
-        })?;
+        let (bucket, aws, region) = Bucket::here(clouds, bucket, name).await?;
         let mut object = Self {
-            client: client(clouds, &aws, &region, name)?,
-            bucket: bucket.to_owned(),
+            bucket,
             key: key.to_owned(),
             version: version.map(str::to_owned),
-            identity: keys.source,
         };
         let head = match object.head(name).await {
             Err((_, Some(actual))) if actual != region => {
-                object.client = client(clouds, &aws, &actual, name)?;
+                object.bucket.client = client(clouds, &aws, &actual, name)?;
                 object.head(name).await
             }
             result => result,
@@ -82,9 +137,10 @@ impl Object {
     /// Looks at the object. An error comes with the bucket's region, if the store told it.
     async fn head(&self, name: &str) -> Result<Head, (Error, Option<String>)> {
         let answer = self
+            .bucket
             .client
             .head_object()
-            .bucket(&self.bucket)
+            .bucket(&self.bucket.name)
             .key(&self.key)
             .set_version_id(self.version.clone())
             .checksum_mode(ChecksumMode::Enabled)
@@ -96,7 +152,7 @@ impl Object {
                 let response = error.raw_response();
                 let region = response.and_then(|response| response.headers().get(REGION_HEADER));
                 let region = region.map(str::to_owned);
-                return Err((self.failure(&error, name).await, region));
+                return Err((self.bucket.failure(&error, name).await, region));
             }
         };
         let size = head
@@ -128,9 +184,10 @@ impl Object {
         name: &str,
     ) -> Result<Bytes, Error> {
         let answer = self
+            .bucket
             .client
             .get_object()
-            .bucket(&self.bucket)
+            .bucket(&self.bucket.name)
             .key(&self.key)
             .set_version_id(self.version.clone())
             .range(format!("bytes={start}-{}", start + length - 1))
@@ -139,7 +196,7 @@ impl Object {
             .await;
         let answer = match answer {
             Ok(answer) => answer,
-            Err(error) => return Err(self.failure(&error, name).await),
+            Err(error) => return Err(self.bucket.failure(&error, name).await),
         };
         let failed = |message: String| Error::Failed {
             name: name.to_owned(),
@@ -158,7 +215,9 @@ impl Object {
             )))
         }
     }
+}
 
+impl Bucket {
     /// Names what the store says. The answer to a HEAD has no body that could: the bucket is asked for then.
     async fn failure<E>(&self, error: &SdkError<E, HttpResponse>, name: &str) -> Error
     where
@@ -172,7 +231,7 @@ impl Object {
             (Some("NoSuchBucket"), _) => self.no_bucket(name),
             (Some("NoSuchKey" | "NoSuchVersion"), _) => Error::NoObject { name },
             (_, Some(404)) => {
-                let bucket = self.client.head_bucket().bucket(&self.bucket).send().await;
+                let bucket = self.client.head_bucket().bucket(&self.name).send().await;
                 let status = bucket
                     .err()
                     .and_then(|error| Some(error.raw_response()?.status().as_u16()));
@@ -202,7 +261,7 @@ impl Object {
     fn no_bucket(&self, name: String) -> Error {
         Error::NoBucket {
             name,
-            bucket: self.bucket.clone(),
+            bucket: self.name.clone(),
         }
     }
 }
@@ -225,6 +284,8 @@ fn client(clouds: &CloudOptions, aws: &Aws, region: &str, name: &str) -> Result<
     let mut config = Builder::new()
         .behavior_version_latest()
         .region(Region::new(region.to_owned()))
+        // The signature covers the content; the checksums that the SDK would add are not understood by every store.
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .http_client(Connector(clouds.http.far().clone()))
         .credentials_provider(Provider {
             aws: aws.clone(),
@@ -248,111 +309,4 @@ fn client(clouds: &CloudOptions, aws: &Aws, region: &str, name: &str) -> Result<
         config = config.endpoint_url(text).force_path_style(is_path_style);
     }
     Ok(Client::from_conf(config.build()))
-}
-
-/// Our keys, as the SDK asks for them.
-#[derive(Debug)]
-struct Provider {
-    aws: Aws,
-    region: String,
-}
-
-impl ProvideCredentials for Provider {
-    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
-    where
-        Self: 'a,
-    {
-        future::ProvideCredentials::new(async move {
-            let keys = self.aws.keys(&self.region).await;
-            let keys = keys.map_err(CredentialsError::provider_error)?;
-            let mut credentials = Credentials::builder()
-                .access_key_id(keys.access_key_id)
-                .secret_access_key(keys.secret_access_key.expose())
-                .provider_name("longshore");
-            credentials
-                .set_session_token(keys.session_token.map(|token| token.expose().to_owned()));
-            credentials.set_expiry(keys.expires);
-            Ok(credentials.build())
-        })
-    }
-}
-
-/// Our clients, as the SDK asks for them. It tries again by itself.
-#[derive(Clone, Debug)]
-struct Connector(Http);
-
-impl HttpClient for Connector {
-    fn http_connector(
-        &self,
-        _settings: &HttpConnectorSettings,
-        _components: &RuntimeComponents,
-    ) -> SharedHttpConnector {
-        SharedHttpConnector::new(self.clone())
-    }
-}
-
-impl HttpConnector for Connector {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let http = self.0.clone();
-        HttpConnectorFuture::new(async move {
-            let request = translate(request)?;
-            let response = http.send(request).await.map_err(failed)?;
-            let status = response.status().as_u16();
-            let headers = response.headers().clone();
-            let body = response.bytes(ANSWER_LIMIT).await.map_err(failed)?;
-            let status = status
-                .try_into()
-                .map_err(|error| ConnectorError::other(Box::new(error), None))?;
-            let mut answer = HttpResponse::new(status, SdkBody::from(body));
-            for (name, value) in &headers {
-                if let Ok(value) = value.to_str() {
-                    answer
-                        .headers_mut()
-                        .append(name.as_str().to_owned(), value.to_owned());
-                }
-            }
-            Ok(answer)
-        })
-    }
-}
-
-fn failed(error: http::Error) -> ConnectorError {
-    if error.is_transient() {
-        ConnectorError::io(Box::new(error))
-    } else {
-        ConnectorError::user(Box::new(error))
-    }
-}
-
-fn translate(request: HttpRequest) -> Result<Request, ConnectorError> {
-    let user = |error: Box<dyn std::error::Error + Send + Sync>| ConnectorError::user(error);
-    let url = Url::parse(request.uri()).map_err(|error| user(error.into()))?;
-    let method =
-        Method::from_bytes(request.method().as_bytes()).map_err(|error| user(error.into()))?;
-    let body = match request.body().bytes() {
-        Some([]) => Body::Empty,
-        Some(bytes) => Body::Bytes(Bytes::copy_from_slice(bytes)),
-        None => return Err(user("a body that streams".into())),
-    };
-    let mut translated = Request::new(method, url).body(body);
-    // A redirect would break the signature.
-    translated.follows_redirects = false;
-    for (name, value) in request.headers() {
-        if name.eq_ignore_ascii_case("authorization") {
-            translated.authorization = Origin::of(&translated.url)
-                .map(|origin| Authorization::new(origin, Secret::new(value)));
-            continue;
-        }
-        // The client says these itself.
-        if ["host", "content-length", "user-agent"].contains(&name) {
-            continue;
-        }
-        let name = http::header::HeaderName::from_bytes(name.as_bytes())
-            .map_err(|error| user(error.into()))?;
-        let mut value =
-            http::header::HeaderValue::from_str(value).map_err(|error| user(error.into()))?;
-        value.set_sensitive(true);
-        translated.headers.append(name, value);
-    }
-    Ok(translated)
 }

@@ -1,0 +1,1 @@
+cp -r "$LONGSHORE_TEST_BASES/busybox" base
