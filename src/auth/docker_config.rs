@@ -7,13 +7,17 @@
 //! Docker asks nothing else once a helper is configured; here a helper that knows nothing lets the search go on.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use futures_util::future::BoxFuture;
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use serde::Deserialize;
 
 use super::chain::{Found, Source};
@@ -79,16 +83,28 @@ impl ConfigSource {
     }
 }
 
-/// One `config.json`, read once.
-#[derive(Clone, Debug)]
+/// One `config.json`. A file is looked at again whenever it is asked: it may hold a token that something else renews.
+///
+/// Only the entries of `auths` are taken over then. The programs stay those of the beginning, and so does the directory,
+/// which is held open: an image may take its place meanwhile, and must not choose what is run or who we are.
+#[derive(Debug)]
 pub struct DockerConfig {
     name: String,
     /// What it holds, or why it holds nothing.
-    config: Result<Config, &'static str>,
+    config: Mutex<Result<Arc<Config>, &'static str>>,
+    /// Where it is, if it is a file that exists.
+    place: Option<Place>,
     helpers: HelperOptions,
 }
 
-#[derive(Clone, Debug)]
+/// A file in a directory that is held open.
+#[derive(Debug)]
+struct Place {
+    directory: OwnedFd,
+    file: OsString,
+}
+
+#[derive(Debug)]
 struct Config {
     auths: BTreeMap<String, Entry>,
     helpers: BTreeMap<String, String>,
@@ -151,22 +167,45 @@ impl DockerConfig {
                 }
             },
         };
+        let place = match (&source.content, &text) {
+            (ConfigContent::File(path), Ok(_)) => Place::open(path),
+            (_, _) => None,
+        };
         let config = match text {
             Ok(text) if text.expose().trim().is_empty() => Err("is empty"),
-            Ok(text) => Ok(parse(&source.name, text.expose())?),
+            Ok(text) => Ok(Arc::new(parse(&source.name, text.expose())?)),
             Err(reason) => Err(reason),
         };
         Ok(Self {
             name: source.name.clone(),
-            config,
+            config: Mutex::new(config),
+            place,
             helpers,
         })
     }
 
+    /// Gives what the file holds now; what it held before if that is of no use, as a file that is just being written.
+    fn current(&self) -> Result<Arc<Config>, &'static str> {
+        let mut kept = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = self.place.as_ref().and_then(|place| place.read().ok());
+        if let Some(Ok(read)) = text.map(|text| parse(&self.name, &text)) {
+            let (helpers, store) = match &*kept {
+                Ok(first) => (first.helpers.clone(), first.store.clone()),
+                Err(_) => (BTreeMap::new(), None),
+            };
+            *kept = Ok(Arc::new(Config {
+                auths: read.auths,
+                helpers,
+                store,
+            }));
+        }
+        kept.clone()
+    }
+
     async fn look_up(&self, registry: &str, repository: &str) -> Result<Found, Error> {
-        let config = match &self.config {
+        let config = match self.current() {
             Ok(config) => config,
-            Err(reason) => return Ok(Found::NotApplicable((*reason).to_owned())),
+            Err(reason) => return Ok(Found::NotApplicable(reason.to_owned())),
         };
         let host = names::normalize(registry);
         let mut asked = None;
@@ -266,12 +305,38 @@ pub(super) fn password_or_token(username: &str, password: &str) -> CredentialKin
     }
 }
 
-fn read(path: &std::path::Path) -> io::Result<String> {
+impl Place {
+    /// Opens the directory of a file. Where that fails the file is not looked at again.
+    fn open(path: &Path) -> Option<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(path.parent()?, flags, Mode::empty()).ok()?;
+        Some(Self {
+            directory,
+            file: path.file_name()?.to_owned(),
+        })
+    }
+
+    /// Reads the file as it is now. Links may lead to a place below the directory, as they do where Kubernetes mounts one.
+    fn read(&self) -> io::Result<String> {
+        let file = rustix::fs::openat2(
+            &self.directory,
+            &self.file,
+            OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK,
+            Mode::empty(),
+            ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS,
+        )?;
+        read_open(file.into())
+    }
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    read_open(std::fs::File::open(path)?)
+}
+
+fn read_open(file: std::fs::File) -> io::Result<String> {
     use std::io::Read as _;
     let mut text = String::new();
-    std::fs::File::open(path)?
-        .take(FILE_LIMIT)
-        .read_to_string(&mut text)?;
+    file.take(FILE_LIMIT).read_to_string(&mut text)?;
     Ok(text)
 }
 
@@ -393,6 +458,56 @@ mod tests {
             let text = format!("{error} {error:?}");
             assert!(text.contains("TEST") && !text.contains("hunter2"), "{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_replaced_is_read_again_and_its_programs_are_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.json");
+        let write = |text: &str| std::fs::write(&path, text).unwrap();
+        let auths = |password: &str, rest: &str| {
+            let entry = encode(&format!("u:{password}"));
+            format!(r#"{{"auths":{{"h":{{"auth":"{entry}"}}}}{rest}}}"#)
+        };
+        write(&auths("one", ""));
+        let source = ConfigSource::file(&path);
+        let config = DockerConfig::load(&source, HelperOptions::default()).unwrap();
+        let found = async || user(config.find("h", "r").await.unwrap());
+        assert_eq!(found().await.as_deref(), Some("u/one"));
+        write(&auths(
+            "two",
+            r#","credsStore":"evil","credHelpers":{"h":"evil"}"#,
+        ));
+        assert_eq!(found().await.as_deref(), Some("u/two"));
+        write(r#"{"auths":{"h":"#);
+        assert_eq!(found().await.as_deref(), Some("u/two"), "half of a file");
+        // As Kubernetes does: a link to a directory is replaced.
+        for name in ["first", "second"] {
+            std::fs::create_dir(directory.path().join(name)).unwrap();
+            let file = directory.path().join(name).join("config.json");
+            std::fs::write(file, auths(name, "")).unwrap();
+            let (data, fresh) = (
+                directory.path().join("data"),
+                directory.path().join("fresh"),
+            );
+            std::os::unix::fs::symlink(name, &fresh).unwrap();
+            std::fs::rename(&fresh, &data).unwrap();
+            let _ = std::fs::remove_file(&path);
+            std::os::unix::fs::symlink("data/config.json", &path).unwrap();
+            assert_eq!(found().await, Some(format!("u/{name}")));
+        }
+        // What leads out of the directory is not followed, and a directory in its place is another one.
+        let elsewhere = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(elsewhere.path(), auths("elsewhere", "")).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), &path).unwrap();
+        assert_eq!(found().await.as_deref(), Some("u/second"));
+        let moved = directory.path().with_extension("moved");
+        std::fs::rename(directory.path(), &moved).unwrap();
+        std::fs::create_dir(directory.path()).unwrap();
+        write(&auths("image", ""));
+        assert_eq!(found().await.as_deref(), Some("u/second"));
+        std::fs::remove_dir_all(moved).unwrap();
     }
 
     #[tokio::test]

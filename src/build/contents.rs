@@ -41,8 +41,8 @@ pub(super) fn digest(
                 let digest = Digest::of(content.as_bytes());
                 walk.add(b'i', name.as_bytes(), 0, digest.as_str().as_bytes());
             }
-            // What is behind it is in the key by its checksum.
-            CopySource::Url(_) => {}
+            // What is behind it is in the key by its checksum or commit.
+            CopySource::Url(_) | CopySource::Repository(_) => {}
             CopySource::Path(path) | CopySource::Parents { root: path, .. } => {
                 for found in find(source, path)? {
                     walk.links.clear();

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use crate::dockerfile::{Span, Spanned};
-use crate::plan::{ChmodSpec, CopySource, CopyStep, Unpack};
+use crate::plan::{ChmodSpec, CopySource, CopyStep, RepositorySource, Unpack, UrlSource};
 use crate::rootfs::{self, Device, Dir, FileType, Leaf, Metadata, Node, Owner, RelPath};
 use crate::snapshot::is_image_xattr;
 
@@ -37,7 +37,7 @@ pub(super) struct Copied {
     pub(super) warnings: Vec<String>,
 }
 
-/// Copies the sources of `step`; `downloads` are those of its URLs, in their order.
+/// Copies the sources of `step`; `downloads` are those of its URLs and repositories, in their order.
 pub(super) fn copy(
     step: &CopyStep,
     source: &SourceTree<'_>,
@@ -76,10 +76,9 @@ pub(super) fn copy(
                     return Err(missing_below(source, root, pattern));
                 }
             }
-            CopySource::Url(url) => {
-                let file = downloads
-                    .next()
-                    .ok_or_else(|| not_downloaded(&url.name, url.url.span))?;
+            CopySource::Url(UrlSource { url, .. })
+            | CopySource::Repository(RepositorySource { url, .. }) => {
+                let file = downloads.next().ok_or_else(|| not_downloaded(url.span))?;
                 let tree = file.tree();
                 let mut copier = Copier {
                     source: &tree,
@@ -96,10 +95,10 @@ pub(super) fn copy(
     Ok(copied)
 }
 
-/// Each URL is downloaded before the copy.
-fn not_downloaded(name: &str, span: Span) -> CopyError {
+/// What is elsewhere is downloaded before the copy.
+fn not_downloaded(span: Span) -> CopyError {
     CopyError::Missing {
-        path: name.to_owned(),
+        path: "the source".to_owned(),
         tree: "what was downloaded".to_owned(),
         span,
         hidden_by: None,

@@ -1,6 +1,6 @@
-//! ADD of URLs: a file behind a URL to a file of its own directory.
+//! ADD of URLs and repositories: what is elsewhere to a directory of its own.
 //!
-//! As in BuildKit, it has mode 0600 and the time that the server says it was modified, 1970 if it says none.
+//! As in BuildKit, a file behind a URL has mode 0600 and the time that the server says it was modified, 1970 if it says none.
 
 use std::fs::{File, FileTimes, Permissions};
 use std::io::Write as _;
@@ -18,8 +18,9 @@ use crate::oci::{Digest, Digester};
 use crate::plan::{CopySource, CopyStep, UrlSource};
 use crate::rootfs::{Leaf, RelPath, Rootfs};
 
+use super::repository::Git;
 use super::sources::{Found, SourceTree};
-use super::{CopyError, DownloadError, Services};
+use super::{CopyError, DownloadError};
 
 /// The largest file, in bytes: more than any archive that one adds to an image, less than what a server that never ends
 /// could do to a disk.
@@ -27,16 +28,17 @@ const SIZE_MAX: u64 = 64 << 30;
 /// Who may read the file.
 const MODE: u32 = 0o600;
 
-/// A file that was downloaded.
+/// A file that was downloaded, or the files of a repository.
 #[derive(Debug)]
 pub(super) struct Downloaded {
     rootfs: Rootfs,
+    /// The file; the root if it is all of them.
     name: RelPath,
     url: String,
 }
 
 impl Downloaded {
-    /// The file's directory, which holds nothing else.
+    /// The directory, which holds nothing else.
     pub(super) fn tree(&self) -> SourceTree<'_> {
         SourceTree {
             rootfs: &self.rootfs,
@@ -47,8 +49,15 @@ impl Downloaded {
         }
     }
 
-    /// The file.
+    /// The file, or all of them.
     pub(super) fn found(&self) -> Result<Found, CopyError> {
+        if self.name.is_root() {
+            return Ok(Found {
+                path: RelPath::root(),
+                name: Vec::new(),
+                metadata: self.rootfs.open_dir(&self.name)?.metadata()?,
+            });
+        }
         let file = self.rootfs.open_file(&self.name, Leaf::Keep)?;
         drop(file);
         let (dir, name) = self.rootfs.parent(&self.name)?;
@@ -64,34 +73,50 @@ impl Downloaded {
     }
 }
 
-/// Downloads the URLs of a copy, all at the same time, below `directory`.
+/// Downloads the URLs of a copy, all at the same time, and fetches its repositories, below `directory`. What comes of it is in
+/// the order of the sources.
 pub(super) fn download(
     step: &CopyStep,
-    http: &Http,
+    git: Git<'_>,
     directory: &Path,
-    services: &Services,
 ) -> Result<Vec<Downloaded>, CopyError> {
-    let urls = step.sources.iter().filter_map(|source| match source {
-        CopySource::Url(url) => Some(url),
-        CopySource::Path(_) | CopySource::Parents { .. } | CopySource::Inline { .. } => None,
-    });
-    let urls: Vec<&UrlSource> = urls.collect();
-    if urls.is_empty() {
-        return Ok(Vec::new());
+    let mut urls = Vec::new();
+    let mut done = Vec::new();
+    for (number, source) in step.sources.iter().enumerate() {
+        let directory = directory.join(number.to_string());
+        match source {
+            CopySource::Url(url) => urls.push((number, url, directory)),
+            CopySource::Repository(repository) => {
+                let fetched = Downloaded {
+                    rootfs: git.fetch(repository, &directory)?,
+                    name: RelPath::root(),
+                    url: "the repository".to_owned(),
+                };
+                done.push((number, fetched));
+            }
+            CopySource::Path(_) | CopySource::Parents { .. } | CopySource::Inline { .. } => {}
+        }
     }
-    let downloads = urls
-        .iter()
-        .enumerate()
-        .map(|(number, url)| one(url, http, directory.join(number.to_string())));
-    let all = futures_util::future::try_join_all(downloads);
-    match super::block_on(services, all) {
-        Ok(done) => done,
-        // Called off: nothing else ends the wait.
-        Err(_) => Err(CopyError::Download {
-            url: redacted(&urls[0].url.value),
-            source: Box::new(DownloadError::Cancelled),
-        }),
+    if let Some((_, first, _)) = urls.first() {
+        let first = redacted(&first.url.value);
+        let downloads = urls.into_iter().map(|(number, url, directory)| async move {
+            let downloaded = one(url, git.http, directory).await?;
+            Ok::<_, CopyError>((number, downloaded))
+        });
+        let all = futures_util::future::try_join_all(downloads);
+        match super::block_on(git.services, all) {
+            Ok(downloaded) => done.extend(downloaded?),
+            // Called off: nothing else ends the wait.
+            Err(_) => {
+                return Err(CopyError::Download {
+                    url: first,
+                    source: Box::new(DownloadError::Cancelled),
+                });
+            }
+        }
     }
+    done.sort_by_key(|(number, _)| *number);
+    Ok(done.into_iter().map(|(_, downloaded)| downloaded).collect())
 }
 
 async fn one(source: &UrlSource, http: &Http, directory: PathBuf) -> Result<Downloaded, CopyError> {

@@ -28,6 +28,7 @@ use super::keys::Keys;
 use super::layers::{self, Packed, Packer};
 use super::named::NamedFiles;
 use super::need::{Needs, read_by};
+use super::repository::Git;
 use super::schedule;
 use super::sources::SourceTree;
 use super::stage::{Failed, Parent, StageResult};
@@ -243,11 +244,16 @@ impl Engine<'_> {
         })
     }
 
-    /// Downloads the URLs that a copy names.
+    /// Downloads the URLs and repositories that a copy names.
     pub(super) fn download(&self, step: &CopyStep) -> Result<Vec<Downloaded>, CopyError> {
         let number = self.downloads.fetch_add(1, Ordering::Relaxed);
         let directory = self.scratch.join(format!("downloads-{number}"));
-        download(step, self.http, &directory, self.services)
+        let git = Git {
+            http: self.http,
+            access: &self.request.git,
+            services: self.services,
+        };
+        download(step, git, &directory)
     }
 
     /// Where the files are that a mount shows.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::context::git::GitError;
 use crate::context::glob::BadGlob;
 use crate::context::ignore::IgnoreError;
 use crate::dockerfile::Span;
@@ -277,6 +278,9 @@ pub enum CopyError {
         #[source]
         source: Box<DownloadError>,
     },
+    /// A repository could not be fetched.
+    #[error(transparent)]
+    Repository(Box<GitError>),
     /// A file cannot take a directory's place.
     #[error("cannot copy a file over the directory {path}")]
     FileOverDirectory {

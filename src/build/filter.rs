@@ -61,7 +61,10 @@ impl Filter {
                     .map(|name| name.as_bytes().to_vec())
                     .collect(),
             }),
-            CopySource::Path(_) | CopySource::Inline { .. } | CopySource::Url(_) => None,
+            CopySource::Path(_)
+            | CopySource::Inline { .. }
+            | CopySource::Url(_)
+            | CopySource::Repository(_) => None,
         };
         Ok(Self { include, exclude })
     }

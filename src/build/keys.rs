@@ -415,7 +415,7 @@ fn of_workdir(step: &WorkdirStep) -> CacheKey {
     hasher.finish()
 }
 
-/// Adds the kinds of sources and what is special to them; `None` where what a URL has cannot be told.
+/// Adds the kinds of sources and what is special to them; `None` where what a URL or repository has cannot be told.
 fn add_patterns(hasher: &mut KeyHasher, sources: &[CopySource]) -> Option<()> {
     for source in sources {
         match source {
@@ -433,6 +433,13 @@ fn add_patterns(hasher: &mut KeyHasher, sources: &[CopySource]) -> Option<()> {
                     .field("name", &url.name)
                     .field("checksum", checksum.as_str())
             }
+            CopySource::Repository(repository) => {
+                let pinned = repository.pinned.as_ref()?;
+                hasher
+                    .field("source", "repository")
+                    .field("commit", &pinned.commit)
+                    .field("taken", &pinned.taken)
+            }
         };
     }
     Some(())
@@ -442,7 +449,7 @@ fn add_sources(hasher: &mut KeyHasher, sources: &[CopySource]) {
     let paths = sources.iter().filter_map(|source| match source {
         CopySource::Path(path) => Some(&path.value),
         CopySource::Parents { root, .. } => Some(&root.value),
-        CopySource::Inline { .. } | CopySource::Url(_) => None,
+        CopySource::Inline { .. } | CopySource::Url(_) | CopySource::Repository(_) => None,
     });
     hasher.list("paths", paths.collect::<Vec<_>>());
     for source in sources {
@@ -488,7 +495,9 @@ mod tests {
                     CopySource::Inline { name, content } => {
                         hasher.field(name, content);
                     }
-                    CopySource::Parents { .. } | CopySource::Url(_) => return None,
+                    CopySource::Parents { .. } | CopySource::Url(_) | CopySource::Repository(_) => {
+                        return None;
+                    }
                 }
             }
             hasher.optional("chmod", chmod.map(ChmodSpec::as_str));

@@ -25,6 +25,7 @@ mod mount;
 mod named;
 mod need;
 mod publish;
+mod repository;
 mod request;
 mod run;
 mod schedule;
@@ -187,6 +188,12 @@ pub fn run(
     {
         publish::label_revision(&mut plan, &configs, &request.labels, &fetched.commit);
     }
+    let git = repository::Git {
+        http: &http,
+        access: &request.git,
+        services,
+    };
+    repository::pin(&mut plan, request, git)?;
     for warning in &plan.warnings {
         let message = match warning {
             PlanWarning::UnusedBuildArgs(names) => format!(

@@ -87,7 +87,7 @@ pub(super) const VARIABLES: &[(&str, &str)] = &[
         "where Google's services are",
     ),
     (
-        "AZURE_CLIENT_ID, AZURE_TENANT_ID, AZURE_CLIENT_SECRET, AZURE_FEDERATED_TOKEN_FILE, IDENTITY_ENDPOINT, IDENTITY_HEADER",
+        "AZURE_CLIENT_ID, AZURE_TENANT_ID, AZURE_CLIENT_SECRET, AZURE_CLIENT_CERTIFICATE_PATH, AZURE_FEDERATED_TOKEN_FILE, IDENTITY_ENDPOINT, IDENTITY_HEADER",
         "who we are to Azure",
     ),
     (
@@ -113,6 +113,10 @@ pub(super) const VARIABLES: &[(&str, &str)] = &[
     (
         "GIT_TOKEN, GIT_USERNAME, GIT_PASSWORD",
         "the credential of the git context, for its host alone; the token wins",
+    ),
+    (
+        "GIT_SSH_KEY, GIT_SSH_KNOWN_HOSTS",
+        "the private key for repositories over SSH and the hosts that are believed, each as a file or its content, beside ~/.ssh",
     ),
     (
         "GIT_PULL_METHOD",
@@ -142,7 +146,10 @@ pub(super) const VARIABLES: &[(&str, &str)] = &[
         "SOURCE_DATE_EPOCH",
         "the time that the image carries, in seconds since 1970",
     ),
-    ("SSH_AUTH_SOCK", "the SSH agent that --ssh ID forwards"),
+    (
+        "SSH_AUTH_SOCK",
+        "the SSH agent that --ssh ID forwards, and that knows our keys for repositories over SSH",
+    ),
     ("NO_COLOR", "no colours in the log"),
     (
         "PATH",

@@ -237,7 +237,7 @@ pub(super) struct BuildArgs {
         help_heading = "Input"
     )]
     pub dockerfile: PathBuf,
-    /// The build context: a directory, `dir://DIR`, `tar://FILE`, `tar://stdin`, or an archive in a bucket: `s3://BUCKET/KEY`, `gs://BUCKET/OBJECT`, `https://ACCOUNT.blob.core.windows.net/CONTAINER/BLOB`; or a git repository: `git://HOST/PATH[#REFERENCE[#COMMIT]]`, `https://HOST/PATH.git[#REFERENCE[:DIR]]` [default: .; as executor: /workspace]
+    /// The build context: a directory, `dir://DIR`, `tar://FILE`, `tar://stdin`, or an archive in a bucket: `s3://BUCKET/KEY`, `gs://BUCKET/OBJECT`, `https://ACCOUNT.blob.core.windows.net/CONTAINER/BLOB`; or a git repository: `git://HOST/PATH[#REFERENCE[#COMMIT]]`, `https://HOST/PATH.git[#REFERENCE[:DIR]]`, `ssh://USER@HOST/PATH`, `USER@HOST:PATH` [default: .; as executor: /workspace]
     #[arg(short = 'c', long, value_name = "URL", help_heading = "Input")]
     pub context: Option<String>,
     /// A bucket whose `context.tar.gz` is the context; of Google's, unless it has a scheme

@@ -75,10 +75,11 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         env,
     )?;
     let mut context = context(args, around)?;
+    let secrets = run_flags::secrets(&args.secret, env)?;
     super::git::settle(&mut context, &args.git, &build_args, env)?;
     let contexts = contexts::contexts(&args.build_context, &context, &build_args, env)?;
     Ok(Request {
-        git: super::git::access(&context, env)?,
+        git: super::git::access(&context, &secrets, env)?,
         context,
         context_sub_path: args.context_sub_path.clone(),
         contexts,
@@ -113,7 +114,7 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         state_dir: state_dir(args.state_dir.as_deref(), env)?,
         hosts: std::fs::read_to_string("/etc/hosts").ok(),
         resolv_conf: std::fs::read_to_string("/etc/resolv.conf").ok(),
-        secrets: run_flags::secrets(&args.secret, env)?,
+        secrets,
         agents: run_flags::agents(&args.ssh, env)?,
         network: run_flags::network(args.network),
         allows_insecure: run_flags::allows_insecure(&args.allow)?,

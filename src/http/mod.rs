@@ -8,6 +8,7 @@
 //! Entry points: [`Http::send`] sends once, [`Http::send_retrying`] as often as [`RetryPolicy`] says.
 
 mod config;
+mod dial;
 mod error;
 mod origin;
 mod reach;

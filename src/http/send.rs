@@ -202,7 +202,7 @@ impl Http {
             .then_some(from))
     }
 
-    async fn reach_of(&self, url: &Url) -> Reach {
+    pub(super) async fn reach_of(&self, url: &Url) -> Reach {
         if let Some(address) = literal(url) {
             return Reach::of(address);
         }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::remote::without_password;
+use super::remote::{without_login, without_password};
 use super::{
     CopyFrom, CopySource, CopyStep, Plan, RunStep, StageBase, StagePlan, StepKind, Unpack,
 };
@@ -77,6 +77,12 @@ fn write_copy(out: &mut fmt::Formatter<'_>, copy: &CopyStep) -> fmt::Result {
                 write!(out, " {}", shown(&without_password(&url.url.value)))?;
                 if let Some(checksum) = &url.checksum {
                     write!(out, " of {checksum}")?;
+                }
+            }
+            CopySource::Repository(repository) => {
+                write!(out, " {}", shown(&without_login(&repository.url.value)))?;
+                if let Some(checksum) = &repository.checksum {
+                    write!(out, " of {}", shown(&checksum.value))?;
                 }
             }
             CopySource::Inline { name, content } => {

@@ -33,9 +33,9 @@ pub use error::{PlanError, PlanWarning};
 pub use options::{ContextKind, NamedContext, Options};
 pub use outline::{ImageUse, Outline, OutlineBase, OutlineStage, outline};
 pub use step::{
-    CacheMount, CopyFrom, CopySource, CopyStep, MountAccess, MountKind, Origin, Plan, RunMount,
-    RunNetwork, RunSecurity, RunStep, StageBase, StagePlan, Step, StepKind, Unpack, UrlSource,
-    WorkdirStep,
+    CacheMount, CopyFrom, CopySource, CopyStep, MountAccess, MountKind, Origin, Pinned, Plan,
+    RepositorySource, RunMount, RunNetwork, RunSecurity, RunStep, StageBase, StagePlan, Step,
+    StepKind, Unpack, UrlSource, WorkdirStep,
 };
 
 use crate::dockerfile::{Dockerfile, InstructionKind};

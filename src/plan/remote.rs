@@ -76,6 +76,42 @@ pub(super) fn without_password(source: &str) -> String {
     masked().unwrap_or_else(|| source.to_owned())
 }
 
+/// The address of a repository without user and password where either may be a token.
+pub(super) fn without_login(source: &str) -> String {
+    let masked = || {
+        let (scheme, rest) = source.split_once("://")?;
+        if scheme.eq_ignore_ascii_case("ssh") {
+            return None;
+        }
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (_, host) = rest[..end].rsplit_once('@')?;
+        Some(format!("{scheme}://xxxxx@{host}{}", &rest[end..]))
+    };
+    masked().unwrap_or_else(|| without_password(source))
+}
+
+/// An instruction as it may be shown: what stands in front of the `@` of an address is masked, unless it comes from a variable.
+pub(super) fn without_logins(instruction: &str) -> String {
+    let mut shown = String::with_capacity(instruction.len());
+    let mut rest = instruction;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        shown.push_str(before);
+        let is_end = |character: char| character.is_whitespace() || "/?#\"'`".contains(character);
+        let end = after.find(is_end).unwrap_or(after.len());
+        rest = after;
+        if let Some((login, _)) = after[..end].rsplit_once('@')
+            && !before.to_ascii_lowercase().ends_with("ssh://")
+            && !login.starts_with('$')
+        {
+            shown.push_str("xxxxx");
+            rest = &after[login.len()..];
+        }
+    }
+    shown.push_str(rest);
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,6 +154,39 @@ mod tests {
             ("http://h/\u{e4}", "\u{e4}"),
         ] {
             assert_eq!(file_name(url), expect, "{url}");
+        }
+    }
+
+    #[test]
+    fn logins_are_masked() {
+        for (source, expect) in [
+            ("https://token@h/x.git#a", "https://xxxxx@h/x.git#a"),
+            ("git://u:p@h/x", "git://xxxxx@h/x"),
+            ("ssh://git@h/x", "ssh://git@h/x"),
+            ("git@h:x", "git@h:x"),
+            ("https://h/x.git", "https://h/x.git"),
+        ] {
+            assert_eq!(without_login(source), expect, "{source}");
+        }
+    }
+
+    #[test]
+    fn logins_in_instructions_are_masked() {
+        for (text, expect) in [
+            (
+                "ADD https://t@h/x.git http://u:p@k/y /z",
+                "ADD https://xxxxx@h/x.git http://xxxxx@k/y /z",
+            ),
+            (
+                "RUN curl 'https://h/a@b' x@y",
+                "RUN curl 'https://h/a@b' x@y",
+            ),
+            ("RUN a \"git://u@h\"", "RUN a \"git://xxxxx@h\""),
+            ("ADD ssh://git@h/x /", "ADD ssh://git@h/x /"),
+            ("ADD https://${T}@h/x.git /", "ADD https://${T}@h/x.git /"),
+            ("RUN x://", "RUN x://"),
+        ] {
+            assert_eq!(without_logins(text), expect, "{text}");
         }
     }
 

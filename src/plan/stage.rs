@@ -220,7 +220,7 @@ impl State<'_> {
         let (created_by, kind) = self.dispatch(instruction)?;
         Ok(Step {
             origin,
-            display: instruction.text.clone(),
+            display: super::remote::without_logins(&instruction.text),
             created_by,
             kind,
         })

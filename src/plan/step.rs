@@ -303,6 +303,8 @@ pub enum CopySource {
     },
     /// A file behind a URL.
     Url(UrlSource),
+    /// The files of a git repository.
+    Repository(RepositorySource),
 }
 
 /// A file behind a URL.
@@ -314,6 +316,28 @@ pub struct UrlSource {
     pub name: String,
     /// What the file's bytes must come to.
     pub checksum: Option<Digest>,
+}
+
+/// The files of a git repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepositorySource {
+    /// The address, with the reference and directory; it may carry a password.
+    pub url: Spanned<String>,
+    /// Whether `.git` comes along, where that is said.
+    pub keeps_git_dir: Option<bool>,
+    /// What the commit must be: its first digits, or all.
+    pub checksum: Option<Spanned<String>>,
+    /// What that is, once the server was asked.
+    pub pinned: Option<Pinned>,
+}
+
+/// What a repository's address stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pinned {
+    /// The commit.
+    pub commit: String,
+    /// What else decides about the files: repository, directory, submodules, `.git`.
+    pub taken: String,
 }
 
 /// What a copy does with a source that is an archive.

@@ -7,7 +7,10 @@ use super::outline::find_image;
 use super::remote::{self, Remote};
 use super::sources::{ImageName, Source, copy_from_of, copy_source, reference};
 use super::stage::{Outcome, State};
-use super::{CopyFrom, CopySource, CopyStep, PlanError, StepKind, Unpack, UrlSource, expand, path};
+use super::{
+    CopyFrom, CopySource, CopyStep, PlanError, RepositorySource, StepKind, Unpack, UrlSource,
+    expand, path,
+};
 
 /// The parts that COPY and ADD share.
 struct Transfer<'a> {
@@ -21,6 +24,7 @@ struct Transfer<'a> {
     link: Option<&'a Spanned<bool>>,
     exclude: &'a [Spanned<String>],
     checksum: Option<Spanned<String>>,
+    keeps_git_dir: Option<bool>,
     parents: bool,
     unpack: Unpack,
     span: Span,
@@ -39,6 +43,7 @@ impl State<'_> {
             link: copy.link.as_ref(),
             exclude: &copy.exclude,
             checksum: None,
+            keeps_git_dir: None,
             parents: copy.parents.as_ref().is_some_and(|parents| parents.value),
             unpack: Unpack::Never,
             span,
@@ -63,6 +68,7 @@ impl State<'_> {
             link: add.link.as_ref(),
             exclude: &add.exclude,
             checksum: self.expand_flag(add.checksum.as_ref())?,
+            keeps_git_dir: add.keep_git_dir.as_ref().map(|keeps| keeps.value),
             parents: false,
             unpack,
             span,
@@ -88,8 +94,11 @@ impl State<'_> {
         let mut sources = Vec::new();
         for written in transfer.sources {
             let source = Spanned::new(self.expand(written)?, self.at(written.span));
-            history.push(remote::without_password(&source.value));
-            sources.push(self.source(transfer, source)?);
+            history.push(match remote::remote(&source.value) {
+                Some(Remote::Git) => remote::without_login(&source.value),
+                Some(Remote::Url) | None => remote::without_password(&source.value),
+            });
+            sources.push(Self::source(transfer, source)?);
         }
         for heredoc in transfer.heredocs {
             history.push(format!("<<{}", heredoc.name));
@@ -126,11 +135,7 @@ impl State<'_> {
     }
 
     /// Tells what one source is.
-    fn source(
-        &self,
-        transfer: &Transfer<'_>,
-        source: Spanned<String>,
-    ) -> Result<CopySource, PlanError> {
+    fn source(transfer: &Transfer<'_>, source: Spanned<String>) -> Result<CopySource, PlanError> {
         let what = remote::remote(&source.value);
         if let (Some(_), "COPY") = (what, transfer.instruction) {
             return Err(PlanError::RemoteCopy {
@@ -146,7 +151,12 @@ impl State<'_> {
             });
         }
         match what {
-            Some(Remote::Git) => Err(self.unsupported("ADD of a git repository", source.span)),
+            Some(Remote::Git) => Ok(CopySource::Repository(RepositorySource {
+                keeps_git_dir: transfer.keeps_git_dir,
+                checksum: transfer.checksum.clone(),
+                url: source,
+                pinned: None,
+            })),
             Some(Remote::Url) => Ok(CopySource::Url(UrlSource {
                 name: remote::file_name(&source.value),
                 checksum: transfer.checksum.as_ref().map(parse_digest).transpose()?,

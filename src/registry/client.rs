@@ -39,6 +39,8 @@ pub(super) struct Shared {
     pub(super) known_blobs: Mutex<HashSet<(String, Digest)>>,
     pub(super) served: Served,
     pub(super) notes: Notes,
+    /// Held while a list of referrers is changed.
+    pub(super) referrers: tokio::sync::Mutex<()>,
     endpoints: Mutex<HashMap<(String, Action), EndpointCell>>,
 }
 
@@ -84,6 +86,7 @@ impl Client {
             known_blobs: Mutex::default(),
             served: Served::default(),
             notes: Notes::default(),
+            referrers: tokio::sync::Mutex::default(),
             endpoints: Mutex::default(),
         };
         Self {

@@ -18,6 +18,7 @@ mod options;
 mod partial;
 mod pull;
 mod push;
+mod referrers;
 mod token;
 
 pub use crate::http::OnBytes;

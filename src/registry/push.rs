@@ -334,7 +334,8 @@ impl Client {
 
     /// Puts a manifest or index under a name: a tag or its digest. A tag must be the last write of a push.
     ///
-    /// An answer that got lost, and a tag that must not change but is right already, count as success.
+    /// An answer that got lost, and a tag that must not change but is right already, count as success. What refers to
+    /// another manifest by `subject` is found by it afterwards, whether the registry sees to that or not.
     ///
     /// # Errors
     /// When the registry refuses. [`Error::has_code`] tells `MANIFEST_BLOB_UNKNOWN` from other reasons.
@@ -345,6 +346,19 @@ impl Client {
         descriptor: &Descriptor,
         bytes: &Bytes,
     ) -> Result<(), Error> {
+        let response = self.put_manifest(target, name, descriptor, bytes).await?;
+        self.list_referrer(target, descriptor, bytes, response.as_ref())
+            .await
+    }
+
+    /// Puts a manifest under a name; gives the registry's answer if it arrived.
+    pub(super) async fn put_manifest(
+        &self,
+        target: &Reference,
+        name: &str,
+        descriptor: &Descriptor,
+        bytes: &Bytes,
+    ) -> Result<Option<Response>, Error> {
         let what = format!("push of manifest {name} to {}", target.name());
         let url = self
             .url(target, Action::Push, &format!("manifests/{name}"))
@@ -367,8 +381,9 @@ impl Client {
             accept: &[],
             retries: true,
         };
-        let Err(failure) = self.call(call).await else {
-            return Ok(());
+        let failure = match self.call(call).await {
+            Ok(response) => return Ok(Some(response)),
+            Err(failure) => failure,
         };
         let may_be_there = failure.is_transient()
             || failure
@@ -383,7 +398,7 @@ impl Client {
                 && let Ok(Some(digest)) = self.manifest_digest(&named, Action::Push).await
                 && digest == descriptor.digest
             {
-                return Ok(());
+                return Ok(None);
             }
         }
         Err(failure)

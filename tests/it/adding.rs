@@ -158,9 +158,22 @@ fn unpacking_can_be_asked_for_and_forbidden() {
 }
 
 #[test]
-fn git_repositories_are_refused_by_name() {
+fn repositories_that_cannot_be_fetched_show_the_line() {
     let Some(scene) = Scene::new() else { return };
-    let line = "ADD https://github.com/a/b.git /";
-    let failed = scene.mistake(&format!("FROM scratch\n{line}\n"));
-    failed.says("not supported").says(line);
+    for (line, reason) in [
+        ("ADD http://127.0.0.1:1/a.git#x /", "cannot connect"),
+        ("ADD ssh://git@127.0.0.1:1/a.git /", "cannot connect"),
+        ("ADD https://h.test/a.git?mode=x /", "\"mode\" is not known"),
+        (
+            "ADD https://h.test/a.git#--upload-pack=x /",
+            "is not a name",
+        ),
+        (
+            "ADD --checksum=sha256:x https://h.test/a.git /",
+            "is not a commit",
+        ),
+    ] {
+        let failed = scene.mistake(&format!("FROM scratch\n{line}\n"));
+        failed.says(reason).says(line);
+    }
 }

@@ -452,6 +452,17 @@ fn azure_gives_tokens_in_every_way() {
             "client_secret",
         ),
         (
+            with(&[(
+                "AZURE_CLIENT_CERTIFICATE_PATH",
+                concat!(
+                    env!("CARGO_MANIFEST_DIR"),
+                    "/tests/fixtures/azure/client.pem"
+                )
+                .to_owned(),
+            )]),
+            "client_assertion",
+        ),
+        (
             with(&[("AZURE_FEDERATED_TOKEN_FILE", token)]),
             "client_assertion",
         ),

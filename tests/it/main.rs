@@ -34,6 +34,7 @@ mod mounts;
 mod named;
 mod naming;
 mod outputs;
+mod proxies;
 mod pushing;
 mod registries;
 mod repeating;

@@ -9,6 +9,7 @@ mod output;
 mod pull;
 mod push;
 mod real;
+mod referrers;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# Git contexts against git's own server over smart HTTP: the same files from a directory and from a repository make the same image; what is
+# Git contexts against git's own server, over smart HTTP and over SSH: the same files from a directory and from a repository make the same image; what is
 # private, moved, broken, large or hostile.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 longshore=${LONGSHORE:?the program to test}
-for program in git python3 openssl; do
+if [ "$(id -u)" = 0 ] && ! command -v ssh-agent /usr/sbin/sshd >/dev/null; then
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends openssh-server openssh-client >/dev/null 2>&1
+fi
+for program in git python3 openssl ssh-agent /usr/sbin/sshd; do
   command -v "$program" >/dev/null || { echo "$program is missing"; echo "0 passed, 1 failed"; exit 1; }
 done
 work=$(mktemp -d)
@@ -231,6 +234,150 @@ for address in "ext::sh -c touch% $work/marker" "file://$served/leaf.git" "$serv
   result "a submodule at $address" says 'the address of the submodule' -c "https://$host/hostile.git"
 done
 result 'no program of a repository ran' test ! -e "$work/marker"
+
+# Over SSH.
+mkdir -p "$work/ssh" "$work/keyed/.ssh" "$work/agent/.ssh" "$work/hashed/.ssh" "$work/locked/.ssh" "$work/other/.ssh" /run/sshd 2>/dev/null
+ssh-keygen -q -t ed25519 -N '' -f "$work/ssh/host" -C host
+ssh-keygen -q -t ecdsa -N '' -f "$work/ssh/host-ecdsa" -C host
+ssh-keygen -q -t ed25519 -N '' -f "$work/keyed/.ssh/id_ed25519" -C keyed
+ssh-keygen -q -t ecdsa -N '' -f "$work/ssh/agent" -C "the agent's"
+ssh-keygen -q -t rsa -b 2048 -N '' -f "$work/ssh/agent-rsa" -C 'an old one'
+ssh-keygen -q -t ed25519 -N passphrase -f "$work/locked/.ssh/id_ed25519" -C locked
+ssh-keygen -q -t ed25519 -N '' -f "$work/other/.ssh/id_ed25519" -C unknown
+cat "$work/keyed/.ssh/id_ed25519.pub" "$work/ssh/agent.pub" >"$work/ssh/authorized"
+cat "$work/ssh/agent-rsa.pub" >"$work/ssh/authorized-old"
+serve_ssh() { # NAME KEYS OPTIONS: prints the port
+  local free
+  free=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  cat >"$work/ssh/$1.conf" <<END
+Port $free
+ListenAddress 127.0.0.1
+HostKey $work/ssh/host
+HostKey $work/ssh/host-ecdsa
+AuthorizedKeysFile $work/ssh/$2
+PidFile $work/ssh/$1.pid
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+$3
+END
+  /usr/sbin/sshd -f "$work/ssh/$1.conf" -E "$work/ssh/$1.log" || cat "$work/ssh/$1.log" >&2
+  echo "$free"
+}
+new=$(serve_ssh new authorized 'AcceptEnv GIT_PROTOCOL')
+old=$(serve_ssh old authorized-old '')
+known() { # PORT KEY: a line of known_hosts
+  echo "[localhost]:$1 $(cut -d' ' -f1,2 "$work/ssh/$2.pub")"
+}
+for home in keyed agent locked other; do known "$new" host >"$work/$home/.ssh/known_hosts"; done
+known "$new" host-ecdsa >"$work/hashed/.ssh/known_hosts"
+ssh-keygen -q -H -f "$work/hashed/.ssh/known_hosts" >/dev/null 2>&1
+eval "$(ssh-agent -s)" >/dev/null
+agent_pid=$SSH_AGENT_PID agent_socket=$SSH_AUTH_SOCK
+ssh-add -q "$work/ssh/agent" "$work/ssh/agent-rsa" 2>/dev/null
+unset SSH_AUTH_SOCK SSH_AGENT_PID
+finish_ssh() {
+  kill "$agent_pid" "$(cat "$work/ssh/new.pid")" "$(cat "$work/ssh/old.pid")" 2>/dev/null
+  finish
+}
+trap finish_ssh EXIT
+me=$(id -un)
+over() { # HOME ARGUMENTS...
+  local home=$work/$1
+  shift
+  env HOME="$home" LONGSHORE_STATE_DIR="$work/state" SOURCE_DATE_EPOCH=1 "$longshore" build --verbosity=trace --no-push "$@" 2>"$work/log"
+}
+refuses() { # WORDS HOME ARGUMENTS...
+  local words=$1 code=0
+  shift
+  over "$@" >/dev/null || code=$?
+  [ "$code" != 0 ] && grep -qF -- "$words" "$work/log"
+}
+repository=ssh://$me@localhost:$new$served/app.git
+result 'a key of ~/.ssh' same "$all" "$(over keyed -c "$repository#$commit")"
+result 'a branch over SSH' same "$before" "$(over keyed -c "$repository#$earlier" -f "$work/Dockerfile")"
+result 'a key of an agent' same "$all" "$(SSH_AUTH_SOCK=$agent_socket over agent -c "$repository#$commit")"
+result 'a key in a variable, a hashed host' same "$all" "$(GIT_SSH_KEY=$(cat "$work/ssh/agent") over hashed -c "$repository#$commit")"
+result 'a key in a file, a host in a variable' same "$all" \
+  "$(GIT_SSH_KEY=$work/ssh/agent GIT_SSH_KNOWN_HOSTS=$(known "$new" host) over home -c "$repository#$commit")"
+result 'version 0, a key of RSA in an agent' same "$all" \
+  "$(SSH_AUTH_SOCK=$agent_socket GIT_SSH_KNOWN_HOSTS=$(known "$old" host) over agent -c "ssh://$me@localhost:$old$served/app.git#refs/pull/7/head")"
+over keyed -c "ssh://$me@localhost:$new$served/twig.git" -f "$work/Dockerfile" --oci-layout-path "$work/twigs" >/dev/null
+result 'a relative submodule over SSH' bash -c "for blob in '$work'/twigs/blobs/sha256/*; do tar -tzf \$blob 2>/dev/null; done | grep -q '^leaf/leaf$'"
+result 'no key' refuses 'accepts none of our keys: no key file was found, SSH_AUTH_SOCK is not set' agent -c "$repository"
+result 'a key that is not known' refuses '.ssh/id_ed25519 was refused' other -c "$repository"
+result 'a key with a passphrase' refuses 'it has a passphrase' locked -c "$repository"
+result 'a host that is not known' refuses "the host key of [localhost]:$old is not known, ssh-ed25519 SHA256:" keyed -c "ssh://$me@localhost:$old/x.git"
+result 'and how to make it known' grep -qF "$(known "$old" host)" "$work/log"
+known "$new" agent >"$work/other/.ssh/known_hosts"
+result 'a host with another key' refuses 'somebody may be in between' other -c "$repository"
+{ known "$new" host && echo "@revoked * $(cut -d' ' -f1,2 "$work/ssh/host.pub")"; } >"$work/other/.ssh/known_hosts"
+result 'a host whose key is revoked' refuses 'is revoked' other -c "$repository"
+result 'no repository over SSH' refuses 'does not appear to be a git repository' keyed -c "ssh://$me@localhost:$new/nope.git"
+result 'nobody there' refuses 'cannot connect to localhost:1' keyed -c "ssh://$me@localhost:1/nope.git"
+
+# ADD: the same layer as COPY of the same files.
+mkdir -p "$work/adding"
+layers() { # DOCKERFILE ARGUMENTS...: the layers of an image
+  rm -rf "$work/added"
+  printf "$1" >"$work/adding.Dockerfile"
+  shift
+  build -c "$work/adding" -f "$work/adding.Dockerfile" --oci-layout-path "$work/added" "$@" >/dev/null || return
+  local manifest
+  manifest=$(sed -E 's/.*"digest": ?"sha256:([0-9a-f]+)".*/\1/' <(tr -d '\n' <"$work/added/index.json"))
+  tr -d '\n' <"$work/added/blobs/sha256/$manifest" | sed -E 's/.*"layers"//' | grep -oE 'sha256:[0-9a-f]+'
+}
+copied() { # COPY [DIR]: the layer of a copy of what the commit holds
+  rm -rf "$work/adding" && cp -a "$(at "$commit")/${2-}" "$work/adding"
+  layers "FROM scratch\n$1\n"
+}
+fails() { # WORDS DOCKERFILE
+  printf "$2" >"$work/adding.Dockerfile"
+  says "$1" -c "$work/adding" -f "$work/adding.Dockerfile"
+}
+address=https://$host/app.git
+whole_layer=$(copied 'COPY . /dst')
+part_layer=$(copied 'COPY . /dst' sub)
+mode_layer=$(copied 'COPY --chown=5:6 --chmod=u=rwX,go= . /dst')
+less_layer=$(copied 'COPY --exclude=sub . /dst')
+rm -rf "$work/adding" && mkdir "$work/adding"
+result 'ADD of a commit' same "$whole_layer" "$(layers "FROM scratch\nADD $address#$commit /dst\n")"
+result 'ADD of a branch, an empty reference by variable' same "$whole_layer" "$(layers "FROM scratch\nARG X=pull/7/head\nADD $address#refs/\${X} /dst/\n")"
+result 'ADD of a directory' same "$part_layer" "$(layers "FROM scratch\nADD $address#$commit:sub /dst\n")"
+result 'ADD by query' same "$part_layer" "$(layers "FROM scratch\nADD $address?ref=refs/pull/7/head&subdir=sub&checksum=${commit:0:8} /dst\n")"
+result 'ADD with owner and mode' same "$mode_layer" "$(layers "FROM scratch\nADD --chown=5:6 --chmod=u=rwX,go= $address#$commit /dst\n")"
+result 'ADD without some' same "$less_layer" "$(layers "FROM scratch\nADD --exclude=sub $address#$commit /dst\n")"
+result 'ADD --checksum' same "$whole_layer" "$(layers "FROM scratch\nADD --checksum=$commit $address#refs/pull/7/head /dst\n")"
+result 'ADD over SSH' same "$whole_layer" \
+  "$(GIT_SSH_KEY=$work/ssh/agent GIT_SSH_KNOWN_HOSTS=$(known "$new" host) layers "FROM scratch\nADD $repository#$commit /dst\n")"
+result 'ADD of another commit than it has to be' fails "is the commit $(git -C "$work/app" rev-parse main), not 0123456789" "FROM scratch\nADD --checksum=0123456789 $address#main /dst\n"
+result 'ADD of no reference' fails 'no branch or tag nope' "FROM scratch\nADD $address#nope /dst\n"
+result 'ADD of what is private' fails 'GIT_TOKEN is not set' "FROM scratch\nADD https://$host/private/app.git /dst\n"
+result 'ADD with the token of the server' same "$whole_layer" \
+  "$(GITHUB_SERVER_URL=https://$host GITHUB_TOKEN=canary-hub layers "FROM scratch\nADD https://$host/private/app.git#$commit /dst\n")"
+result 'ADD with the secret of the host' same "$whole_layer" \
+  "$(TOKEN=canary-hub layers "FROM scratch\nADD https://$host/private/app.git#$commit /dst\n" --secret "id=GIT_AUTH_TOKEN.$host,env=TOKEN")"
+layers "FROM scratch\nADD --keep-git-dir https://canary-token@$host/private/app.git#$commit /\n" >/dev/null
+rm -rf "$work/unpacked" && mkdir "$work/unpacked"
+for blob in "$work"/added/blobs/sha256/*; do tar -C "$work/unpacked" -xzf "$blob" 2>/dev/null; done
+result 'ADD --keep-git-dir' test "$(git -C "$work/unpacked" log --format=%H)" = "$commit"
+result 'which is whole' test -z "$(git -C "$work/unpacked" status --porcelain 2>&1)"
+result 'and without the credential' bash -c "! grep -rq canary '$work/unpacked' '$work/added' '$work/state' '$work/log'"
+# The cache goes by the commit.
+cached=(--cache --cache-repo "oci:$work/cache" --cache-copy-layers)
+: >"$work/requests"
+line="FROM scratch\nADD $address#side /dst\n"
+layers "$line" "${cached[@]}" >/dev/null
+fetched=$(sent /app.git)
+: >"$work/requests"
+again=$(layers "$line" "${cached[@]}")
+result "a cached ADD asks for the commit alone, $(sent /app.git) bytes of $fetched" test $(($(sent /app.git) * 10)) -lt "$fetched" -a -n "$again"
+git -C "$work/app" push -q "$served/app.git" "$earlier:refs/heads/moving"
+old_layers=$(layers "FROM scratch\nADD $address#moving /dst\n" "${cached[@]}")
+git -C "$work/app" push -q -f "$served/app.git" "$commit:refs/heads/moving"
+result 'and sees that a branch has moved' same "$whole_layer" "$(layers "FROM scratch\nADD $address#moving /dst\n" "${cached[@]}")"
+result 'to other files' test "$old_layers" != "$whole_layer"
 
 # Trees that git itself would not make.
 object() { git -C "$work/app" hash-object -t "$1" --literally -w --stdin; }

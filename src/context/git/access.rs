@@ -1,5 +1,7 @@
 //! Who we are to git servers, as values: the environment has been read before.
 
+use std::path::PathBuf;
+
 use url::Url;
 
 use crate::http::{Authorization, Origin, Secret};
@@ -41,8 +43,21 @@ pub struct GitAccess {
     pub origin: Option<Origin>,
     /// Tokens of CI systems.
     pub host_tokens: Vec<HostToken>,
+    /// For SSH.
+    pub ssh: SshAccess,
     /// Whether a pointer of Git LFS is taken as the file, and is no error.
     pub takes_lfs_pointers: bool,
+}
+
+/// Who we are over SSH, and whom we believe.
+#[derive(Clone, Debug, Default)]
+pub struct SshAccess {
+    /// Private keys in the order to try, each with where it came from.
+    pub keys: Vec<(String, Secret)>,
+    /// The socket of an agent.
+    pub agent: Option<PathBuf>,
+    /// The text of `known_hosts` files, each with where it came from.
+    pub known_hosts: Vec<(String, String)>,
 }
 
 impl GitAccess {

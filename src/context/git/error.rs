@@ -26,11 +26,22 @@ pub enum GitError {
         #[source]
         source: http::Error,
     },
+    /// An answer broke off.
+    #[error("cannot fetch {url}")]
+    Interrupted {
+        /// The repository.
+        url: String,
+        /// Why.
+        #[source]
+        source: http::Error,
+    },
     /// SSH.
-    #[error("{url}: SSH is not supported yet: use the https:// address of the repository")]
+    #[error("cannot fetch {url}: {trouble}")]
     Ssh {
         /// The repository.
         url: String,
+        /// Why.
+        trouble: Box<SshTrouble>,
     },
     /// The server wants to know who we are.
     #[error(
@@ -174,11 +185,81 @@ pub enum GitError {
     Rootfs(#[from] rootfs::Error),
 }
 
+/// What goes wrong between us and an SSH server.
+#[derive(Debug, thiserror::Error)]
+pub enum SshTrouble {
+    /// The host's key is not known.
+    #[error(
+        "the host key of {host} is not known, {algorithm} {fingerprint}; if that is its fingerprint, put this line into ~/.ssh/known_hosts or a file that GIT_SSH_KNOWN_HOSTS names: {line}"
+    )]
+    UnknownHost {
+        /// The host.
+        host: String,
+        /// The kind of key.
+        algorithm: String,
+        /// Its fingerprint, as `ssh-keygen -l` prints it.
+        fingerprint: String,
+        /// The line for `known_hosts`.
+        line: String,
+    },
+    /// The host's key is another one than is known.
+    #[error(
+        "the host key of {host} is {algorithm} {fingerprint}, but {known} says otherwise: somebody may be in between"
+    )]
+    ChangedHost {
+        /// The host.
+        host: String,
+        /// The kind of key.
+        algorithm: String,
+        /// Its fingerprint.
+        fingerprint: String,
+        /// Where the other key stands.
+        known: String,
+    },
+    /// The host's key is revoked.
+    #[error("the host key of {host} is revoked by {known}")]
+    RevokedHost {
+        /// The host.
+        host: String,
+        /// Where that stands.
+        known: String,
+    },
+    /// No key of ours is accepted.
+    #[error(
+        "{user}@{host} accepts none of our keys: {tried} (set GIT_SSH_KEY to a private key or its file, or SSH_AUTH_SOCK to an agent)"
+    )]
+    Denied {
+        /// The user.
+        user: String,
+        /// The host.
+        host: String,
+        /// The sources of keys and what became of each.
+        tried: String,
+    },
+    /// No connection.
+    #[error("{reason}")]
+    Connect {
+        /// Why.
+        reason: String,
+    },
+    /// The connection ended.
+    #[error("the connection was interrupted: {reason}")]
+    Interrupted {
+        /// Why.
+        reason: String,
+    },
+}
+
 impl GitError {
     /// Says whether another try may succeed.
     pub(super) fn is_transient(&self) -> bool {
         match self {
-            Self::Http { source, .. } => source.is_transient(),
+            // A request has been sent again as often as it should.
+            Self::Interrupted { source, .. } => source.is_transient(),
+            Self::Ssh { trouble, .. } => matches!(
+                **trouble,
+                SshTrouble::Connect { .. } | SshTrouble::Interrupted { .. }
+            ),
             _ => false,
         }
     }

@@ -84,6 +84,32 @@ pub(super) fn fetch(
     Ok(fetched)
 }
 
+/// As [`super::resolve`].
+pub(super) fn resolve(source: &GitSource, services: &GitServices<'_>) -> Result<String, GitError> {
+    if let Some(commit) = named_commit(source) {
+        return Ok(commit.clone());
+    }
+    let url = source.remote.to_string();
+    let mut wire = Wire::open(source, None, services, Arc::default())?;
+    let server = Server::greet(&mut wire, &url)?;
+    let mut talk = Talk {
+        wire,
+        server,
+        url: &url,
+    };
+    let found = talk.find(&source.reference)?;
+    Ok(found.peeled.unwrap_or(found.id))
+}
+
+/// The commit that is asked for by its name.
+fn named_commit(source: &GitSource) -> Option<&String> {
+    match (&source.reference, &source.commit) {
+        (GitReference::Commit(commit), _) => Some(commit),
+        (_, Some(commit)) if !source.checks_commit => Some(commit),
+        _ => None,
+    }
+}
+
 impl Fetch<'_> {
     fn top(
         &mut self,
@@ -248,12 +274,7 @@ impl Fetch<'_> {
             server,
             url: &url,
         };
-        let wanted_commit = match (&source.reference, &source.commit) {
-            (GitReference::Commit(commit), _) => Some(commit),
-            (_, Some(commit)) if !source.checks_commit => Some(commit),
-            _ => None,
-        };
-        let Some(id) = wanted_commit else {
+        let Some(id) = named_commit(source) else {
             let found = talk.find(&source.reference)?;
             let objects = Objects::create(&directory.join("objects"), &url)?;
             let shallow = talk.receive(&objects, std::slice::from_ref(&found.id), source.depth)?;

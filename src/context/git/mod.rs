@@ -1,7 +1,7 @@
 //! Files out of git repositories, without the program git: [`fetch`] brings exactly the commit that is asked for.
 //!
 //! [`GitSource`] is the grammar of every form that names a repository, [`GitAccess`] who we are, as values. The
-//! protocol (version 2, and version 0 where a server has no other) is spoken over the `http` room; libgit2 only indexes
+//! protocol (version 2, and version 0 where a server has no other) is spoken over the `http` room or over SSH; libgit2 only indexes
 //! the pack, after its claims have been checked, and reads objects out of it. So nothing of a repository is ever interpreted but commits, trees
 //! and `.gitmodules`: no configuration, no hook, no filter, no transport that it names. Files are written through
 //! [`crate::rootfs`], which a name or a link cannot leave.
@@ -14,6 +14,8 @@ mod error;
 mod fetch;
 #[cfg(feature = "git")]
 mod keep;
+#[cfg(feature = "git")]
+mod known_hosts;
 #[cfg(feature = "git")]
 mod modules;
 #[cfg(feature = "git")]
@@ -28,6 +30,8 @@ mod protocol;
 mod remote;
 mod source;
 #[cfg(feature = "git")]
+mod ssh;
+#[cfg(feature = "git")]
 mod wire;
 
 use std::path::Path;
@@ -37,8 +41,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http::Http;
 
-pub use access::{GitAccess, HostToken, Login};
-pub use error::GitError;
+pub use access::{GitAccess, HostToken, Login, SshAccess};
+pub use error::{GitError, SshTrouble};
 pub use options::GitOptions;
 pub use remote::GitRemote;
 pub use source::{GitReference, GitSource, GitSourceError};
@@ -98,6 +102,26 @@ pub fn fetch(
     _scratch: &Path,
     _services: &GitServices<'_>,
 ) -> Result<Fetched, GitError> {
+    Err(GitError::NotBuiltIn {
+        url: source.remote.to_string(),
+    })
+}
+
+/// Asks the server which commit `source` stands for; a commit that is named by all its digits is taken as it is.
+///
+/// # Errors
+/// As [`fetch`].
+#[cfg(feature = "git")]
+pub fn resolve(source: &GitSource, services: &GitServices<'_>) -> Result<String, GitError> {
+    fetch::resolve(source, services)
+}
+
+/// Says that this build of longshore does without git.
+///
+/// # Errors
+/// Always.
+#[cfg(not(feature = "git"))]
+pub fn resolve(source: &GitSource, _services: &GitServices<'_>) -> Result<String, GitError> {
     Err(GitError::NotBuiltIn {
         url: source.remote.to_string(),
     })

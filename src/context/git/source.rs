@@ -182,6 +182,60 @@ impl GitSource {
         }))
     }
 
+    /// Parses the source of an ADD: BuildKit's forms, of which `github.com/OWNER/NAME` is none here.
+    ///
+    /// # Deviation
+    /// `git://` is spoken over HTTPS, as in kaniko; BuildKit speaks git's own protocol, which nothing encrypts.
+    ///
+    /// # Errors
+    /// [`GitSourceError`] names the part.
+    pub fn parse_add(text: &str) -> Result<Self, GitSourceError> {
+        if let Some(rest) = text.strip_prefix("git://") {
+            let mut source = Self::parse_kaniko(rest)?;
+            source.has_submodules = true;
+            return Ok(source);
+        }
+        Self::parse_url(text).unwrap_or_else(|| {
+            Err(GitSourceError::Address {
+                address: without_login(text),
+                reason: "expected https://HOST/PATH.git, ssh://HOST/PATH or USER@HOST:PATH",
+            })
+        })
+    }
+
+    /// Makes sure of a commit, by its first digits or all.
+    ///
+    /// # Errors
+    /// When it is no commit.
+    pub fn expect_commit(&mut self, digits: &str) -> Result<(), GitSourceError> {
+        self.commit = Some(commit_digits(digits)?);
+        self.checks_commit = true;
+        Ok(())
+    }
+
+    /// What of a repository is taken, apart from the commit: in one line, without secrets.
+    pub fn taken(&self) -> String {
+        let Self {
+            remote,
+            login: _,
+            reference,
+            commit: _,
+            subdir,
+            depth,
+            keeps_git_dir,
+            has_submodules,
+            skips_tls_verify: _,
+            checks_commit: _,
+            is_kaniko: _,
+        } = self;
+        let subdir = subdir.as_deref().unwrap_or_default();
+        let history = match keeps_git_dir {
+            true => format!(" .git of {reference} depth {depth}"),
+            false => String::new(),
+        };
+        format!("{remote} submodules {has_submodules} directory {subdir:?}{history}")
+    }
+
     /// A repository at a place, all of its default branch.
     pub fn of(remote: GitRemote, login: Option<Login>) -> Self {
         Self {

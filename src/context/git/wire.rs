@@ -13,6 +13,7 @@ use super::access::Login;
 use super::error::GitError;
 use super::packet::Chunks;
 use super::remote::GitRemote;
+use super::ssh::{Place, SshWire};
 use super::{GitServices, GitSource};
 
 /// The header by which the protocol's version is asked for.
@@ -22,6 +23,8 @@ const GIT_PROTOCOL: HeaderName = HeaderName::from_static("git-protocol");
 pub(super) enum Wire<'a> {
     /// Smart HTTP (gitprotocol-http).
     Http(Box<HttpWire<'a>>),
+    /// `git-upload-pack` on the other side of SSH.
+    Ssh(Box<SshWire<'a>>),
 }
 
 impl<'a> Wire<'a> {
@@ -45,7 +48,22 @@ impl<'a> Wire<'a> {
                 services,
                 received,
             }))),
-            GitRemote::Ssh { .. } => Err(GitError::Ssh { url: name }),
+            GitRemote::Ssh {
+                user,
+                host,
+                port,
+                path,
+            } => {
+                let place = Place {
+                    user,
+                    host,
+                    port: *port,
+                    path,
+                    url: &name,
+                };
+                let wire = SshWire::connect(place, led_by, services, received)?;
+                Ok(Self::Ssh(Box::new(wire)))
+            }
         }
     }
 
@@ -58,6 +76,7 @@ impl<'a> Wire<'a> {
     pub(super) fn advertisement(&mut self) -> Result<Box<dyn Chunks + '_>, GitError> {
         match self {
             Self::Http(wire) => Ok(Box::new(wire.advertisement()?)),
+            Self::Ssh(wire) => Ok(Box::new(&mut **wire)),
         }
     }
 
@@ -65,6 +84,10 @@ impl<'a> Wire<'a> {
     pub(super) fn ask(&mut self, request: Vec<u8>) -> Result<Box<dyn Chunks + '_>, GitError> {
         match self {
             Self::Http(wire) => Ok(Box::new(wire.ask(request)?)),
+            Self::Ssh(wire) => {
+                wire.send(request)?;
+                Ok(Box::new(&mut **wire))
+            }
         }
     }
 }
@@ -235,11 +258,12 @@ struct HttpAnswer<'a> {
 
 impl Chunks for HttpAnswer<'_> {
     fn next(&mut self) -> Result<Option<Bytes>, GitError> {
-        let chunk =
-            wait(self.services, self.response.chunk())?.map_err(|source| GitError::Http {
+        let chunk = wait(self.services, self.response.chunk())?.map_err(|source| {
+            GitError::Interrupted {
                 url: self.name.clone(),
                 source,
-            })?;
+            }
+        })?;
         let length = chunk.as_ref().map_or(0, Bytes::len);
         self.received.fetch_add(length as u64, Ordering::Relaxed);
         Ok(chunk)

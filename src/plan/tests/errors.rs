@@ -123,8 +123,6 @@ fn what_is_not_supported_is_refused() {
     let cases = [
         ("RUN --device=x y", "RUN --device"),
         ("COPY --from=scratch a b", "COPY --from=scratch"),
-        ("ADD https://x/y.git b", "ADD of a git repository"),
-        ("ADD git@x:y b", "ADD of a git repository"),
     ];
     for (instruction, what) in cases {
         let (message, _, _) = refused(&format!("FROM plain\n{instruction}\n"), &options());

@@ -25,7 +25,10 @@ fn copies_have_clean_paths_and_absolute_destinations() {
         let copy = copies(&stage)[0];
         let found = copy.sources.iter().map(|source| match source {
             CopySource::Path(path) => path.value.as_str(),
-            CopySource::Parents { .. } | CopySource::Inline { .. } | CopySource::Url(_) => {
+            CopySource::Parents { .. }
+            | CopySource::Inline { .. }
+            | CopySource::Url(_)
+            | CopySource::Repository(_) => {
                 panic!("{instruction}")
             }
         });

@@ -3,7 +3,8 @@
 git_server.py ROOT LOG [CERTIFICATE KEY]: prints its port, serves the repositories below ROOT until it is ended, and writes a line for every
 answer to LOG: status, bytes, user, method, path.
 
-/private/REPO  asks for a user and password: reader and "let me in", or the token "canary-token" as the user or as oauth2's password
+/private/REPO  asks for a user and password: reader and "let me in", the token "canary-token" as the user or as oauth2's password, or
+               "canary-hub" as x-access-token's
 /old/REPO      speaks version 0 of the protocol only
 /moved/REPO    leads to /REPO
 /web/...       is a web page
@@ -24,7 +25,7 @@ broken = {}
 
 
 def is_known(user, password):
-    return (user, password) in (("reader", "let me in"), ("canary-token", ""), ("oauth2", "canary-token"))
+    return (user, password) in (("reader", "let me in"), ("canary-token", ""), ("oauth2", "canary-token"), ("x-access-token", "canary-hub"))
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

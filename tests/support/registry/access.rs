@@ -34,6 +34,10 @@ pub(crate) const PASSWORD: &str = "correct-horse-battery";
 pub(crate) const IDENTITY: &str = "identity-token-of-user";
 
 impl State {
+    fn basic(&self) -> String {
+        basic(self.password.as_deref().unwrap_or(PASSWORD))
+    }
+
     pub(super) fn token(
         &mut self,
         method: &Method,
@@ -54,7 +58,7 @@ impl State {
             Method::POST => values("refresh_token").any(|token| token == IDENTITY),
             _ => headers
                 .get(header::AUTHORIZATION)
-                .is_some_and(|value| value == basic().as_str()),
+                .is_some_and(|value| value == self.basic().as_str()),
         };
         let has_tried = *method == Method::POST || headers.contains_key(header::AUTHORIZATION);
         if has_tried && !knows {
@@ -92,7 +96,7 @@ impl State {
         let challenge = match &self.auth {
             Auth::Open => return None,
             Auth::Basic => {
-                if given == Some(basic().as_str()) {
+                if given == Some(self.basic().as_str()) {
                     return None;
                 }
                 r#"Basic realm="test, registry""#.to_owned()
@@ -142,8 +146,8 @@ impl State {
 }
 
 /// The header by which `user` identifies itself.
-fn basic() -> String {
+fn basic(password: &str) -> String {
     use base64::Engine as _;
-    let pair = base64::engine::general_purpose::STANDARD.encode(format!("user:{PASSWORD}"));
+    let pair = base64::engine::general_purpose::STANDARD.encode(format!("user:{password}"));
     format!("Basic {pair}")
 }

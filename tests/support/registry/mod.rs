@@ -78,6 +78,10 @@ pub(crate) struct State {
     pub(crate) largest_upload: Option<usize>,
     /// Says in answers to manifests which digest they have.
     pub(crate) hides_digest: bool,
+    /// Keeps the lists of referrers itself, and says so.
+    pub(crate) has_referrers: bool,
+    /// The password of `user`, if it is not [`PASSWORD`].
+    pub(crate) password: Option<String>,
     /// What the token server says of the life of its tokens, as JSON; nothing if it is empty.
     pub(crate) token_lifetime: Option<String>,
     /// The version of HTTP of each request.

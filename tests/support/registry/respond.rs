@@ -53,6 +53,9 @@ impl State {
         if rest.is_empty() {
             return plain(200, "{}");
         }
+        if rest.contains("/referrers/") {
+            return plain(if self.has_referrers { 200 } else { 404 }, "{}");
+        }
         for (marker, handle) in [
             (
                 "/blobs/uploads/",
@@ -172,6 +175,12 @@ impl State {
                 entry.clone(),
             );
         }
-        plain(201, "")
+        let mut answer = plain(201, "");
+        if let (true, Some(subject)) = (self.has_referrers, document["subject"]["digest"].as_str())
+        {
+            let value = HeaderValue::from_str(subject).expect("a header");
+            answer.headers_mut().insert("oci-subject", value);
+        }
+        answer
     }
 }

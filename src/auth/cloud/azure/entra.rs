@@ -1,4 +1,4 @@
-//! Access tokens of Entra ID: a secret, a federated identity token, or what the machine is given.
+//! Access tokens of Entra ID: a secret, a certificate, a federated identity token, or what the machine is given.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,6 +11,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::super::{CloudError, CloudHttp, CloudOptions};
+use super::assertion;
 use crate::http::{Method, Request, Secret, header};
 
 /// The audience that Entra ID expects in the identity token of a CI system.
@@ -18,6 +19,9 @@ const AUDIENCE: &str = "api://AzureADTokenExchange";
 
 /// How an identity token is presented (RFC 7523).
 const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// The variable that names a file with a certificate and its key.
+const CERTIFICATE: &str = "AZURE_CLIENT_CERTIFICATE_PATH";
 
 /// Where machines find their metadata.
 const METADATA: &str = "http://169.254.169.254";
@@ -139,6 +143,18 @@ impl Azure {
                         .await;
                 }
                 tried.push("AZURE_CLIENT_SECRET is not set".to_owned());
+                if let Some(file) = self.get(CERTIFICATE) {
+                    let pem = self.options.http.read_file(Path::new(file))?;
+                    let now = (self.options.now)();
+                    let audience = who.token_url()?;
+                    let assertion = assertion::sign(pem.expose(), who.id, audience.as_str(), now)
+                        .map_err(|reason| CloudError::config(CERTIFICATE, reason))?;
+                    let proof = [
+                        ("client_assertion_type", ASSERTION),
+                        ("client_assertion", assertion.expose()),
+                    ];
+                    return self.ask(&who, &proof, CERTIFICATE.to_owned()).await;
+                }
                 let federated = match self.get("AZURE_FEDERATED_TOKEN_FILE") {
                     Some(file) => Some((
                         self.options.http.read_file(Path::new(file))?,
@@ -179,10 +195,7 @@ impl Azure {
         proof: &[(&str, &str)],
         source: String,
     ) -> Result<Token, CloudError> {
-        let base = CloudHttp::url(who.authority, "AZURE_AUTHORITY_HOST")?;
-        let url = base
-            .join(&format!("/{}/oauth2/v2.0/token", who.tenant))
-            .map_err(|error| CloudError::config("AZURE_TENANT_ID", error))?;
+        let url = who.token_url()?;
         let mut form = vec![
             ("grant_type", "client_credentials"),
             ("client_id", who.id),
@@ -247,4 +260,12 @@ struct Client<'a> {
     tenant: &'a str,
     authority: &'a str,
     scope: String,
+}
+
+impl Client<'_> {
+    fn token_url(&self) -> Result<Url, CloudError> {
+        CloudHttp::url(self.authority, "AZURE_AUTHORITY_HOST")?
+            .join(&format!("/{}/oauth2/v2.0/token", self.tenant))
+            .map_err(|error| CloudError::config("AZURE_TENANT_ID", error))
+    }
 }

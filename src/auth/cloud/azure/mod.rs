@@ -1,5 +1,6 @@
 //! Azure: access tokens of Entra ID from wherever Azure gives them, and their exchange for a token of ACR.
 
+mod assertion;
 mod entra;
 
 use serde::Deserialize;
