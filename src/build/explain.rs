@@ -294,6 +294,7 @@ fn source(source: &CopySource) -> String {
         CopySource::Parents { root, pattern, .. } => format!("{}/./{pattern}", root.value),
         CopySource::Inline { name, content } => format!("{name}\n{content}"),
         CopySource::Url(url) => format!("{} {:?}", url.name, url.checksum),
+        CopySource::Repository(repository) => format!("{repository:?}"),
     }
 }
 
