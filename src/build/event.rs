@@ -32,6 +32,30 @@ pub enum Direction {
     Push,
 }
 
+/// What became of the content of a cache mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MountChange {
+    /// It was restored out of an archive.
+    Restored {
+        /// The size of the archive.
+        bytes: u64,
+    },
+    /// It was saved as an archive.
+    Saved {
+        /// The size of the archive.
+        bytes: u64,
+    },
+    /// It is what it was restored from.
+    Unchanged,
+    /// It is too large to be saved.
+    TooLarge {
+        /// The bytes of its files.
+        bytes: u64,
+        /// How many may be.
+        limit: u64,
+    },
+}
+
 /// How a step was carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepResult {
@@ -141,6 +165,13 @@ pub enum Event {
         display: String,
         /// Why it is not there; `None` if it is.
         miss: Option<Miss>,
+    },
+    /// The content of a cache mount was taken from somewhere, or saved.
+    CacheMount {
+        /// Its id.
+        id: String,
+        /// What became of it.
+        change: MountChange,
     },
     /// A step begins.
     StepStarted {

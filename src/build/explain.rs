@@ -294,7 +294,9 @@ fn source(source: &CopySource) -> String {
         CopySource::Parents { root, pattern, .. } => format!("{}/./{pattern}", root.value),
         CopySource::Inline { name, content } => format!("{name}\n{content}"),
         CopySource::Url(url) => format!("{} {:?}", url.name, url.checksum),
-        CopySource::Repository(repository) => format!("{repository:?}"),
+        CopySource::Repository(repository) => {
+            format!("{} {:?}", repository.url.value, repository.pinned)
+        }
     }
 }
 

@@ -80,11 +80,11 @@ impl Drop for Packing {
 /// Makes layers.
 #[derive(Clone, Debug)]
 pub(super) struct Packer {
-    compression: Compression,
-    level: Option<i32>,
-    threads: NonZeroUsize,
-    scratch: PathBuf,
-    token: CancellationToken,
+    pub(super) compression: Compression,
+    pub(super) level: Option<i32>,
+    pub(super) threads: NonZeroUsize,
+    pub(super) scratch: PathBuf,
+    pub(super) token: CancellationToken,
 }
 
 /// A file that is written until the build is called off.

@@ -28,6 +28,7 @@ mod publish;
 mod repository;
 mod request;
 mod run;
+mod saved;
 mod schedule;
 mod sources;
 mod stage;
@@ -56,14 +57,14 @@ use crate::rootfs::{Protected, RelPath};
 use crate::sandbox::{Cancel, Executor, Isolation};
 
 pub use error::{BuildError, CopyError, CopyFailure, DownloadError, UserError};
-pub use event::{Direction, Event, Events, StepResult, Stream};
+pub use event::{Direction, Event, Events, MountChange, StepResult, Stream};
 pub use fetch::{check_push, tell_notes};
 pub use lint::{Known, check};
 pub use mount::MountFailure;
 pub use publish::on_event as on_output_event;
 pub use request::{
-    BuildContext, CacheOptions, CachePlace, ContextPlace, LayerOptions, Outputs, Request,
-    SnapshotOptions,
+    BuildContext, CacheOptions, CachePlace, ContextPlace, LayerOptions, MountOptions, Outputs,
+    Request, SnapshotOptions,
 };
 
 use ahead::{Faults, Hits, Look};
@@ -72,6 +73,7 @@ use fetch::Image;
 use keys::Keys;
 use named::NamedFiles;
 use need::Needs;
+use saved::SavedMounts;
 use stage::StageResult;
 use upload::Uploads;
 
@@ -239,8 +241,11 @@ pub fn run(
         request.outputs.pushed_to(),
         caching::open(&request.cache.to, &client),
     );
+    let rights = (executor.ownership(), executor.isolation());
+    let mounts = SavedMounts::new(request, services, &client, &scratch, rights);
     let parts = Parts {
         request,
+        mounts: &mounts,
         plan: &plan,
         outline: &outline,
         images: &images,
@@ -271,8 +276,9 @@ pub fn run(
     fetch::tell_notes(&client, events);
     let published = published?.0?;
 
-    // 8. What came of it, in files; then the build's own directories go.
+    // 8. What came of it, in files; then cache mounts are saved, and the build's own directories go.
     publish::write_reports(&published, request, &*services.events)?;
+    mounts.save()?;
     executor.finish()?;
     Ok(Outcome {
         digest: image.descriptor.digest.clone(),
@@ -335,6 +341,7 @@ fn report_checks(report: &Report, events: &dyn Events) -> Result<(), BuildError>
 /// What the steps of a build work with.
 struct Parts<'a> {
     request: &'a Request,
+    mounts: &'a SavedMounts<'a>,
     plan: &'a Plan,
     outline: &'a Outline,
     images: &'a [Image],
@@ -373,6 +380,7 @@ impl Parts<'_> {
         let services = services.for_stages()?;
         let engine = Engine {
             request: self.request,
+            mounts: self.mounts,
             plan: self.plan,
             outline: self.outline,
             images: self.images,

@@ -13,11 +13,14 @@
 mod bases;
 mod directory;
 mod entry;
+mod kept;
 mod key;
 mod place;
 mod registry;
+mod saved_mount;
 mod steps;
 mod stored;
+mod stored_registry;
 mod trace;
 
 use std::path::PathBuf;
@@ -28,11 +31,14 @@ use crate::registry::{self as distribution, BlobSource};
 pub use bases::{WarmBases, Warmed};
 pub use directory::DirectoryPlace;
 pub use entry::{Entry, Record, Unfit};
+pub use kept::{Kept, Pruned};
 pub use key::{CacheKey, KeyHasher};
 pub use place::{Document, DocumentName, FoundDocument, Kind, Part, Place};
 pub use registry::RegistryPlace;
+pub use saved_mount::SavedMount;
 pub use steps::Cache;
-pub use stored::{Kept, Pruned, StoredEntries};
+pub use stored::StoredEntries;
+pub use stored_registry::RepositoryEntries;
 pub use trace::{Change, Difference, Input, InputKind, Miss, StepTrace, Trace};
 
 /// An entry to be kept.

@@ -16,6 +16,8 @@ pub enum Kind {
     Step,
     /// A trace: what the steps of a build were made of.
     Trace,
+    /// The content of a cache mount.
+    Mount,
 }
 
 /// The name of a document.

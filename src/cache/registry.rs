@@ -56,6 +56,7 @@ impl RegistryPlace {
         match name.kind {
             Kind::Step => format!("{}{}", self.prefix, name.key),
             // As long as the tag of a step: there is room for no more.
+            Kind::Mount => format!("{}mount-{:.58}", self.prefix, name.key.to_string()),
             Kind::Trace => format!("{}trace-{:.58}", self.prefix, name.key.to_string()),
         }
     }
@@ -200,7 +201,7 @@ fn documents(document: &Document) -> Result<(Bytes, Bytes), Error> {
 }
 
 /// Reads a document out of a manifest.
-fn parse(bytes: &[u8], media_type: &MediaType) -> Result<FoundDocument, Unfit> {
+pub(super) fn parse(bytes: &[u8], media_type: &MediaType) -> Result<FoundDocument, Unfit> {
     let malformed = |error: &dyn std::fmt::Display| Unfit::Malformed(error.to_string());
     let parsed = oci::Document::parse(bytes, media_type).map_err(|error| malformed(&error))?;
     let mut manifest = match parsed {

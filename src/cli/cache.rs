@@ -2,20 +2,23 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{ArgAction, Args, Subcommand};
+use clap::{ArgAction, Args};
 
-use crate::build::{CacheOptions, CachePlace};
-use crate::cache::{self, StoredEntries, WarmBases};
+use crate::build::{CacheOptions, CachePlace, MountOptions};
+use crate::cache::WarmBases;
 use crate::oci::Reference;
 
 use super::UsageError;
-use super::diagnostic;
 use super::flags::{BuildArgs, switch};
-use super::render::bytes_text;
+use super::kept::size;
 use super::resolve::{Surroundings, absolute};
 
 /// The flags of the cache.
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch that is typed"
+)]
 pub(super) struct CacheArgs {
     /// Look layers up in a cache, and keep new ones there
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Cache")]
@@ -47,145 +50,24 @@ pub(super) struct CacheArgs {
     /// Say of each step whether it is in the cache, and if not, what changed since the last build that kept it
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Cache")]
     pub cache_explain: bool,
-    /// Only look layers up, keep none
+    /// Save the caches of RUN --mount=type=cache where layers are kept, and restore them from where layers are looked up
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Cache")]
+    pub cache_mounts: bool,
+    /// A place to restore cache mounts from, as --cache-from takes it; may be repeated
+    #[arg(long, value_name = "CACHE", help_heading = "Cache")]
+    pub cache_mounts_from: Vec<String>,
+    /// A place to save cache mounts in, as --cache-to takes it; may be repeated
+    #[arg(long, value_name = "CACHE", help_heading = "Cache")]
+    pub cache_mounts_to: Vec<String>,
+    /// A name that tells cache mounts apart from others of the same id: a project, a branch
+    #[arg(long, value_name = "NAME", help_heading = "Cache")]
+    pub cache_mounts_scope: Option<String>,
+    /// A cache mount whose files have more bytes is not saved [default: 5GB]
+    #[arg(long, value_name = "SIZE", help_heading = "Cache")]
+    pub cache_mounts_max_size: Option<String>,
+    /// Only look layers up and restore cache mounts, keep none
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Cache")]
     pub no_push_cache: bool,
-}
-
-/// The flags of `longshore cache list` and `longshore cache prune`.
-#[derive(Debug, Args)]
-pub(super) struct KeptArgs {
-    /// The cache: a directory, as `oci:PATH` or as a path
-    #[arg(long, value_name = "DIRECTORY")]
-    pub cache_repo: String,
-}
-
-/// The flags of `longshore cache prune`.
-#[derive(Debug, Args)]
-pub(super) struct PruneArgs {
-    /// The cache.
-    #[command(flatten)]
-    pub kept: KeptArgs,
-    /// Remove what was not used for so long: 336h, 1h30m
-    #[arg(long, value_name = "DURATION")]
-    pub max_age: Option<String>,
-    /// Remove what was used the longest ago, until the layers have so many bytes at most: 500000000, 500MB, 10GB
-    #[arg(long, value_name = "SIZE")]
-    pub max_size: Option<String>,
-}
-
-/// What to do with a cache.
-#[derive(Debug, Subcommand)]
-pub(super) enum CacheCommand {
-    /// List what a cache keeps, the least recently used first
-    List(KeptArgs),
-    /// Remove entries, and the layers that no other entry needs
-    Prune(PruneArgs),
-}
-
-/// Carries a command out; `now` is in seconds since 1970.
-pub(super) fn command(command: &CacheCommand, now: i64) -> u8 {
-    let done = match command {
-        CacheCommand::List(args) => list(args),
-        CacheCommand::Prune(args) => prune(args, now),
-    };
-    match done {
-        Ok(()) => 0,
-        Err(KeptError::Usage(error)) => super::report_usage(&error),
-        Err(KeptError::Cache(error)) => {
-            super::print_error(&diagnostic::plain(&diagnostic::chain(&error), None, false));
-            1
-        }
-    }
-}
-
-enum KeptError {
-    Usage(UsageError),
-    Cache(cache::Error),
-}
-
-impl From<UsageError> for KeptError {
-    fn from(error: UsageError) -> Self {
-        Self::Usage(error)
-    }
-}
-
-impl From<cache::Error> for KeptError {
-    fn from(error: cache::Error) -> Self {
-        Self::Cache(error)
-    }
-}
-
-fn list(args: &KeptArgs) -> Result<(), KeptError> {
-    for kept in directory(args)?.list()? {
-        super::print_line(&format!(
-            "{}  {}  {:>10}  {}",
-            kept.key,
-            jiff::Timestamp::from_second(kept.used).unwrap_or_default(),
-            bytes_text(kept.layer.size),
-            kept.step,
-        ));
-    }
-    Ok(())
-}
-
-fn prune(args: &PruneArgs, now: i64) -> Result<(), KeptError> {
-    let max_age = match &args.max_age {
-        None => None,
-        Some(text) => Some(duration(text).ok_or_else(|| {
-            UsageError::flag(
-                "--max-age",
-                format_args!("\"{text}\" is not a duration such as 336h"),
-            )
-        })?),
-    };
-    let max_size = match &args.max_size {
-        None => None,
-        Some(text) => Some(size(text).ok_or_else(|| {
-            UsageError::flag(
-                "--max-size",
-                format_args!("\"{text}\" is not a size such as 500MB"),
-            )
-        })?),
-    };
-    if max_age.is_none() && max_size.is_none() {
-        return Err(UsageError::flag("cache prune", "say --max-age or --max-size").into());
-    }
-    let directory = directory(&args.kept)?;
-    let pruned = directory.prune(max_age.map(|age| now.saturating_sub(age)), max_size)?;
-    super::print_line(&format!(
-        "{} entries and {} of layers removed",
-        pruned.entries,
-        bytes_text(pruned.bytes)
-    ));
-    Ok(())
-}
-
-fn directory(args: &KeptArgs) -> Result<StoredEntries, UsageError> {
-    let text = args.cache_repo.as_str();
-    let path = Path::new(text.strip_prefix("oci:").unwrap_or(text));
-    if !path.is_dir() {
-        return Err(UsageError::flag(
-            "--cache-repo",
-            format_args!("{text} is not a directory: what a registry keeps, the registry removes"),
-        ));
-    }
-    Ok(StoredEntries::new(absolute(path)))
-}
-
-/// A size in bytes, with the units of powers of 1000 that the log uses.
-fn size(text: &str) -> Option<u64> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let factor: u64 = match text[digits..].trim() {
-        "" | "B" => 1,
-        "kB" | "KB" => 1_000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        _ => return None,
-    };
-    text[..digits].parse::<u64>().ok()?.checked_mul(factor)
 }
 
 /// The longest tag that leaves room for a key: 128 characters (distribution-spec), less 64 and a dash.
@@ -224,6 +106,50 @@ pub(super) fn options(args: &BuildArgs, around: &Surroundings) -> Result<CacheOp
         runs: args.cache_run_layers.unwrap_or(true),
         copies: args.cache_copy_layers.unwrap_or(true),
         explains: args.cache_explain,
+    })
+}
+
+/// The most that the files of a cache mount may have, in bytes: about what a CI system keeps for a job.
+const DEFAULT_MOUNT_SIZE: u64 = 5_000_000_000;
+
+/// Where cache mounts are saved and restored; `layers` is what was made of the flags for layers.
+pub(super) fn mounts(args: &BuildArgs, layers: &CacheOptions) -> Result<MountOptions, UsageError> {
+    let args = &args.caching;
+    let (mut from, mut to) = (Vec::new(), Vec::new());
+    if args.cache_mounts {
+        if layers.from.is_empty() && layers.to.is_empty() {
+            return Err(UsageError::flag(
+                "--cache-mounts",
+                "needs a place: --cache, --cache-from or --cache-to, or say --cache-mounts-from and --cache-mounts-to",
+            ));
+        }
+        from.clone_from(&layers.from);
+        to.clone_from(&layers.to);
+    }
+    for text in &args.cache_mounts_from {
+        from.push(buildx_place("--cache-mounts-from", "src", text)?);
+    }
+    for text in &args.cache_mounts_to {
+        to.push(buildx_place("--cache-mounts-to", "dest", text)?);
+    }
+    if args.no_push_cache {
+        to.clear();
+    }
+    let max_size = match &args.cache_mounts_max_size {
+        Some(text) => size(text).ok_or_else(|| {
+            UsageError::flag(
+                "--cache-mounts-max-size",
+                format_args!("\"{text}\" is not a size such as 500MB"),
+            )
+        })?,
+        None => DEFAULT_MOUNT_SIZE,
+    };
+    let scope = args.cache_mounts_scope.clone();
+    Ok(MountOptions {
+        from,
+        to,
+        scope: scope.filter(|scope| !scope.is_empty()),
+        max_size,
     })
 }
 
@@ -371,8 +297,13 @@ pub(super) fn directories(args: &BuildArgs) -> Vec<PathBuf> {
     let from = named.map(|text| buildx_place("--cache-from", "src", text));
     let named = args.caching.cache_to.iter();
     let to = named.map(|text| buildx_place("--cache-to", "dest", text));
+    let named = args.caching.cache_mounts_from.iter();
+    let mounts_from = named.map(|text| buildx_place("--cache-mounts-from", "src", text));
+    let named = args.caching.cache_mounts_to.iter();
+    let mounts_to = named.map(|text| buildx_place("--cache-mounts-to", "dest", text));
     // What is wrong is told when the options are made.
-    let places = from.chain(to).filter_map(Result::ok);
+    let all = from.chain(to).chain(mounts_from).chain(mounts_to);
+    let places = all.filter_map(Result::ok);
     let kaniko = kaniko_place(args).ok().flatten();
     let warm = warm_directory(&args.caching).filter(|path| path.is_dir());
     places
@@ -419,7 +350,8 @@ pub(super) fn duration(text: &str) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{CachePlace, buildx_place, duration, size};
+    use super::super::kept::size;
+    use super::{CachePlace, buildx_place, duration};
 
     #[test]
     fn caches_are_named_as_in_buildx() {

@@ -264,6 +264,8 @@ impl Platform {
             && !args.ci.push_from_forks
         {
             self.is_guarded = true;
+            // Who may not push may not put anything into what trusted builds take, either.
+            args.caching.no_push_cache = true;
             if !is_off && !args.destination.is_empty() {
                 args.no_push = Some(true);
                 self.notices.push(format!(

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
-use crate::build::{Direction, Event, Events, StepResult, Stream};
+use crate::build::{Direction, Event, Events, MountChange, StepResult, Stream};
 use crate::ci::Severity;
 use crate::dockerfile::Span;
 use crate::oci::Digest;
@@ -368,6 +368,19 @@ impl Events for Renderer {
                 let text = self.step_line(state, &stage, number, of, &display, &rest);
                 let fields = json!({"stage": stage, "step": number, "of": of, "hit": miss.is_none(), "why": why});
                 self.line(state, Level::Info, &text, fields);
+            }
+            Event::CacheMount { id, change } => {
+                let id = id.escape_debug();
+                let (level, text) = match change {
+                    MountChange::Restored { bytes } => (Level::Info, format!("restored, {}", bytes_text(bytes))),
+                    MountChange::Saved { bytes } => (Level::Info, format!("saved, {}", bytes_text(bytes))),
+                    MountChange::Unchanged => (Level::Info, "unchanged".to_owned()),
+                    MountChange::TooLarge { bytes, limit } => {
+                        let (bytes, limit) = (bytes_text(bytes), bytes_text(limit));
+                        (Level::Warn, format!("not saved: it has {bytes}, and --cache-mounts-max-size is {limit}"))
+                    }
+                };
+                self.line(state, level, &format!("cache mount {id}: {text}"), json!({"cacheMount": id.to_string(), "change": text}));
             }
             Event::LayerUnpacked { digest, is_reused, took } => {
                 let how = if is_reused { "reused".to_owned() } else { format!("unpacked in {}", seconds(took)) };

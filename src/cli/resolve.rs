@@ -78,6 +78,7 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
     let secrets = run_flags::secrets(&args.secret, env)?;
     super::git::settle(&mut context, &args.git, &build_args, env)?;
     let contexts = contexts::contexts(&args.build_context, &context, &build_args, env)?;
+    let layer_cache = cache::options(args, around)?;
     Ok(Request {
         git: super::git::access(&context, &secrets, env)?,
         context,
@@ -119,7 +120,8 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         network: run_flags::network(args.network),
         allows_insecure: run_flags::allows_insecure(&args.allow)?,
         created,
-        cache: cache::options(args, around)?,
+        mounts: cache::mounts(args, &layer_cache)?,
+        cache: layer_cache,
         warm: cache::warm(args, around.now)?,
         threads: args.jobs.map_or(around.processors, NonZeroUsize::get),
     })

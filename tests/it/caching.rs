@@ -752,6 +752,6 @@ fn a_directory_is_listed_and_pruned() {
     assert!(names(&local(&scene).join("blobs/sha256")).is_empty());
     assert_eq!(hits(&local_build(&scene).arg("--no-push").success()), 0);
     call(&["cache", "prune"]).mistake().says("--max-age");
-    let nowhere = scene.longshore(&["cache", "list", "--cache-repo=x.io/y"]);
+    let nowhere = scene.longshore(&["cache", "list", "--cache-repo=oci:/nonexistent"]);
     nowhere.mistake().says("is not a directory");
 }

@@ -72,6 +72,8 @@ pub(crate) struct State {
     pub(crate) chaos: Option<Chaos>,
     /// Faults to come.
     pub(crate) faults: Vec<Fault>,
+    /// Deletes nothing.
+    pub(crate) refuses_deletion: bool,
     /// Answers mounts by opening an upload.
     pub(crate) refuses_mounts: bool,
     /// The largest body of an upload that is accepted.
