@@ -55,6 +55,7 @@ while IFS= read -r -d '' pair; do
   case $name in
     INPUT_* | GITHUB_* | RUNNER_* | LONGSHORE_* | KANIKO_* | DOCKER_* | SSL_CERT_* | CI | HOME | PATH | SOURCE_DATE_EPOCH | NO_COLOR | \
       ACTIONS_ID_TOKEN_REQUEST_URL | ACTIONS_ID_TOKEN_REQUEST_TOKEN | AWS_* | AZURE_* | GOOGLE_* | CLOUDSDK_* | \
+      SSH_AUTH_SOCK | GIT_TOKEN | GIT_USERNAME | GIT_PASSWORD | OCI_ID_TOKEN | HARBOR_* | S3_* | XDG_RUNTIME_DIR | \
       http_proxy | https_proxy | no_proxy | HTTP_PROXY | HTTPS_PROXY | NO_PROXY | REGISTRY_AUTH_FILE)
       names+=${names:+,}$name ;;
   esac

@@ -20,6 +20,8 @@ pub enum Meaning {
     Arguments,
     /// A name, a rule or a reference: see [`arguments`].
     Tags,
+    /// `name=value` lines, which may begin with `manifest:`.
+    Annotations,
     /// The single platform.
     Platforms,
     /// `id=value` lines: the values stay in variables, see [`secrets`].
@@ -45,6 +47,7 @@ pub const INPUTS: &[(&str, Meaning)] = &[
     ("tags", Meaning::Tags),
     ("flavor", Meaning::Lines("--flavor")),
     ("labels", Meaning::Lines("--label")),
+    ("annotations", Meaning::Annotations),
     ("push", Meaning::Switch("--push")),
     ("push-from-forks", Meaning::Switch("--push-from-forks")),
     ("secrets", Meaning::Secrets),
@@ -58,6 +61,7 @@ pub const INPUTS: &[(&str, Meaning)] = &[
     ("registry", Meaning::Credential),
     ("username", Meaning::Credential),
     ("password", Meaning::Credential),
+    ("registry-auth", Meaning::Credential),
     ("github-token", Meaning::Credential),
     ("tar-path", Meaning::Value("--tar-path")),
     ("oci-layout-path", Meaning::Value("--oci-layout-path")),
@@ -97,6 +101,15 @@ pub enum InputError {
     /// A line without a name.
     #[error("input {0} has a line that is not of the form id=value")]
     Pair(&'static str),
+    /// An annotation of something that one build does not make.
+    #[error("input annotations: a build makes one manifest, and \"{0}\" is for something else")]
+    Annotation(String),
+    /// A user without a password, or the other way round.
+    #[error("input {0}: it is empty, and {1} is not")]
+    Alone(&'static str, &'static str),
+    /// A list of credentials that cannot be read.
+    #[error("input registry-auth, line {0}: {1}")]
+    RegistryAuth(usize, &'static str),
     /// A line end where one line is meant.
     #[error("input {0} has more than one line")]
     Line(&'static str),
@@ -204,6 +217,19 @@ pub fn arguments(env: &Env) -> Result<Vec<String>, InputError> {
                     }
                 }
             }
+            Meaning::Annotations => {
+                for line in lines().filter(|line| !line.starts_with('#')) {
+                    let name = line.split('=').next().unwrap_or_default();
+                    let (level, rest) = line
+                        .split_once(':')
+                        .filter(|_| name.contains(':'))
+                        .unwrap_or(("manifest", line));
+                    if level != "manifest" {
+                        return Err(InputError::Annotation(level.to_owned()));
+                    }
+                    arguments.push(format!("--annotation={rest}"));
+                }
+            }
             Meaning::Platforms => match items().count() {
                 1 => arguments.extend(items().map(|item| format!("--custom-platform={item}"))),
                 many => return Err(InputError::Platforms(many)),
@@ -266,6 +292,10 @@ mod tests {
             &["--build-arg=A=1,2", "--build-arg=B=x y"],
         );
         check(&[("BUILD_ARGS", "A=1")], &["--build-arg=A=1"]);
+        check(
+            &[("ANNOTATIONS", "a.b=x:y\nmanifest:c=d, e\n# no")],
+            &["--annotation=a.b=x:y", "--annotation=c=d, e"],
+        );
         check(
             &[("TAGS", "a/b:1, a/b:2\nc")],
             &[
@@ -356,6 +386,10 @@ mod tests {
             (&[("PLATFORMS", "a,b")][..], "2 are listed"),
             (&[("PUSH", "yes")], "neither true nor false"),
             (&[("TARGET", "a\nb")], "more than one line"),
+            (
+                &[("ANNOTATIONS", "index:a=b")],
+                "\"index\" is for something",
+            ),
             (
                 &[("CONTEXT", "a"), ("PATH", "b")],
                 "inputs context and path are the same",

@@ -101,6 +101,10 @@ impl Journal {
                     });
                 }
             }
+            Event::Finding(finding) if recorded.warnings.len() < WARNINGS_MAX => {
+                let (name, message, hint) = (finding.rule.name, &finding.message, &finding.hint);
+                recorded.warnings.push(format!("{name}: {message}; {hint}"));
+            }
             Event::BlobPushed { bytes, .. } => recorded.pushed_bytes += bytes,
             Event::Warning { message, .. } if recorded.warnings.len() < WARNINGS_MAX => {
                 recorded.warnings.push(message.clone());

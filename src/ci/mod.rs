@@ -8,6 +8,7 @@
 
 pub mod git;
 pub mod inputs;
+pub mod logins;
 pub mod metadata;
 pub mod outputs;
 

@@ -292,30 +292,18 @@ impl Platform {
     /// How the log is written, and what never stands in it.
     pub(super) fn log(&self, env: &Env, is_action: bool) -> Log {
         let mut masks = Vec::new();
-        let inputs = ["INPUT_PASSWORD", "INPUT_GITHUB_TOKEN"];
-        for name in inputs
-            .into_iter()
-            .chain(self.defaults.secrets.iter().copied())
-        {
-            let Some(secret) = env.text(name) else {
-                continue;
-            };
+        for name in &self.defaults.secrets {
+            let secret = env.text(name).unwrap_or_default();
             masks.extend(secret.lines().map(str::to_owned));
-            if let Some(username) = env
-                .text("INPUT_USERNAME")
-                .filter(|_| name == "INPUT_PASSWORD")
-            {
-                masks.push(basic(username, secret));
-            }
         }
-        let pairs = env
-            .iter()
-            .filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
-        masks.extend(
-            ci::inputs::secrets(&pairs.collect())
-                .into_iter()
-                .map(|(_, value)| value),
-        );
+        let inputs = env.pairs();
+        masks.extend(ci::inputs::value(&inputs, "github-token").map(str::to_owned));
+        for login in ci::logins::logins(&inputs).unwrap_or_default() {
+            masks.push(basic(&login.username, &login.password));
+            masks.extend(login.password.lines().map(str::to_owned));
+        }
+        let secrets = ci::inputs::secrets(&inputs);
+        masks.extend(secrets.into_iter().map(|(_, value)| value));
         masks.retain(|mask| mask.len() >= MASK_MIN);
         Log {
             style: self.ci.map(Ci::style).unwrap_or_default(),
@@ -424,43 +412,25 @@ impl Events for Tee {
 
 /// The command line that the inputs of the GitHub action mean, and the environment with the credentials that they hold.
 pub(super) fn inputs(mut env: Env) -> Result<(Vec<String>, Env), UsageError> {
-    let pairs = env
-        .iter()
-        .filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
-    let arguments = ci::inputs::arguments(&pairs.collect())?;
-    let pairs = env
-        .iter()
-        .filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
-    for (number, (_, value)) in ci::inputs::secrets(&pairs.collect())
-        .into_iter()
-        .enumerate()
-    {
+    let inputs = env.pairs();
+    let arguments = ci::inputs::arguments(&inputs)?;
+    for (number, (_, value)) in ci::inputs::secrets(&inputs).into_iter().enumerate() {
         env.set(&ci::inputs::secret_variable(number), &value);
     }
-    if let Some(token) = env.text("INPUT_GITHUB_TOKEN").map(str::to_owned) {
-        env.set("GITHUB_TOKEN", &token);
+    if let Some(token) = ci::inputs::value(&inputs, "github-token") {
+        env.set("GITHUB_TOKEN", token);
     }
-    let (username, password) = (env.text("INPUT_USERNAME"), env.text("INPUT_PASSWORD"));
-    match (username, password) {
-        (Some(username), Some(password)) => {
-            let registry = env.text("INPUT_REGISTRY").unwrap_or(crate::oci::DOCKER_HUB);
-            let more = env.text("LONGSHORE_REGISTRY_AUTH").unwrap_or_default();
-            let text = format!("{registry}={username}:{}\n{more}", password.trim_end());
-            env.set("LONGSHORE_REGISTRY_AUTH", &text);
-        }
-        (Some(_), None) => {
-            return Err(UsageError::flag(
-                "input password",
-                "it is empty, and username is not",
-            ));
-        }
-        (None, Some(_)) => {
-            return Err(UsageError::flag(
-                "input username",
-                "it is empty, and password is not",
-            ));
-        }
-        (None, None) => {}
+    let mut lines = String::new();
+    for login in ci::logins::logins(&inputs)? {
+        let _ = writeln!(
+            lines,
+            "{}={}:{}",
+            login.registry, login.username, login.password
+        );
+    }
+    if !lines.is_empty() {
+        lines.push_str(env.text("LONGSHORE_REGISTRY_AUTH").unwrap_or_default());
+        env.set("LONGSHORE_REGISTRY_AUTH", &lines);
     }
     Ok((arguments, env))
 }

@@ -206,7 +206,14 @@ impl Env {
             .retain(|name, _| !names.iter().any(|removed| name == removed));
     }
 
-    /// All variables.
+    /// Those that are text, for the CI systems' room.
+    pub(super) fn pairs(&self) -> crate::ci::Env {
+        self.iter()
+            .filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)))
+            .collect()
+    }
+
+    /// All of them, as they are.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&OsString, &OsString)> {
         self.0.iter()
     }

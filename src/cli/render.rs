@@ -458,6 +458,9 @@ impl Events for Renderer {
                 let text = format!("{}: {}{place}; {}", finding.rule.name, finding.message, finding.hint);
                 let fields = json!({"check": finding.rule.name, "line": line, "hint": finding.hint});
                 self.line(state, Level::Warn, &text, fields);
+                let (name, message, hint) = (finding.rule.name, &finding.message, &finding.hint);
+                let text = format!("{name}: {message}; {hint}");
+                self.annotate_in(state, Severity::Warning, &text, Some(finding.span));
             }
             Event::Warning { message, span } => {
                 let place = place(state, span);

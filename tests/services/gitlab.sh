@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The GitLab template through gitlab-ci-local, with a registry behind CI_REGISTRY: include with inputs, the image, the dotenv report in a later job.
+# The GitLab template and examples through gitlab-ci-local, with a registry behind CI_REGISTRY: include with inputs, the image, the dotenv report in
+# a later job, the code quality report, the README's pipeline, a matrix, a child pipeline, two platforms under one name.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 . tests/services/lib/readme.sh
@@ -19,7 +20,7 @@ name=ci/gitlab-$$
 mkdir -p "$work/repo/app" "$work/bin"
 ln -s "$longshore" "$work/bin/longshore"
 cp gitlab/templates/longshore.yml "$work/repo/template.yml"
-printf 'FROM scratch\nCOPY hello /hello\n' >"$work/repo/app/Dockerfile"
+printf 'FROM scratch\nCOPY hello /hello\nlabel a=b\n' >"$work/repo/app/Dockerfile"
 echo hello >"$work/repo/app/hello"
 cat >"$work/repo/.gitlab-ci.yml" <<END
 include:
@@ -54,7 +55,7 @@ check() { # NAME CONDITION...
 }
 run() {
   (cd "$work/repo" && PATH=$tools/node_modules/.bin:$work/bin:$PATH HOME=$work LONGSHORE_STATE_DIR=$work/state \
-    timeout 200 gitlab-ci-local --force-shell-executor --shell-isolation >"$work/log" 2>&1)
+    timeout 200 gitlab-ci-local --force-shell-executor --shell-isolation "$@" >"$work/log" 2>&1)
 }
 check 'the pipeline succeeds' run
 sha=$(git -C "$work/repo" rev-parse --short=7 HEAD)
@@ -66,6 +67,9 @@ digest=$(in_registry main)
 check 'the branch is a tag' test -n "$digest"
 check 'the commit is a tag' test "$(in_registry "sha-$sha")" = "$digest"
 check 'the report reaches the next job' test "$(cat "$work/reference" 2>/dev/null)" = "$registry/$name@$digest"
+report=$work/repo/.gitlab-ci-local/artifacts/longshore-check/longshore-check.json
+check 'the code quality report has the finding at its line' jq -e \
+  'any(.[]; .check_name == "ConsistentInstructionCasing" and .location.path == "app/Dockerfile" and .location.lines.begin == 3)' "$report"
 check 'no secret is in the log' bash -c "! grep -q planted-password '$work/log'"
 
 # The README's pipeline, with the component as a file of the repository: the credential is the job's, the name $CI_REGISTRY_IMAGE.
@@ -85,5 +89,30 @@ digest=$(curl -fsS --cacert "$LONGSHORE_TEST_REGISTRY_CA" -u "$user" -o /dev/nul
   "https://$private/v2/gitlab-$$/app/manifests/main" | tr -d '\r' | sed -n 's/^[Dd]ocker-[Cc]ontent-[Dd]igest: //p')
 check 'and pushes a tag for the branch' test -n "$digest"
 check 'and the next job is told' grep -q "deploy $private/gitlab-$$/app@$digest" "$work/log"
+
+# The examples, each as it stands, with the private registry behind $CI_REGISTRY_IMAGE.
+pushed() { # NAME:TAG: its digest
+  curl -fsS --cacert "$LONGSHORE_TEST_REGISTRY_CA" -u "$user" -o "$work/manifest" -D - -H 'Accept: application/vnd.oci.image.manifest.v1+json' \
+    -H 'Accept: application/vnd.oci.image.index.v1+json' "https://$private/v2/gitlab-$$/app${1%:*}/manifests/${1##*:}" | tr -d '\r' | sed -n 's/^[Dd]ocker-[Cc]ontent-[Dd]igest: //p'
+}
+commit() { git -C "$work/repo" add -A && git -C "$work/repo" -c user.name=a -c user.email=a@b.test commit -qm "$1"; }
+mkdir -p "$work/repo/api" "$work/repo/web"
+for directory in api web; do printf 'FROM scratch\nCOPY Dockerfile /%s\n' "$directory" >"$work/repo/$directory/Dockerfile"; done
+cp gitlab/examples/several-images.yml "$work/repo/.gitlab-ci.yml" && commit several
+check 'several images by a matrix' run
+check 'both are there' test -n "$(pushed /api:main)" -a -n "$(pushed /web:main)" -a "$(pushed /api:main)" != "$(pushed /web:main)"
+
+cp gitlab/examples/child-pipeline.yml "$work/repo/.gitlab-ci.yml"
+printf 'api\nweb\n' >"$work/repo/images" && git -C "$work/repo" checkout -q -b child && commit child
+check 'a child pipeline is generated' run generate
+cp "$work/repo/.gitlab-ci-local/artifacts/generate/images.yml" "$work/repo/.gitlab-ci.yml" && commit generated
+check 'it runs' run
+check 'its images are there' test -n "$(pushed /api:child)" -a -n "$(pushed /web:child)"
+
+cp gitlab/examples/platforms.yml "$work/repo/.gitlab-ci.yml" && cp "$work/repo/api/Dockerfile" "$work/repo/Dockerfile" && git -C "$work/repo" checkout -q -b platforms && commit platforms
+check 'two platforms' run
+digest=$(pushed :platforms)
+check 'one name stands for both' test "$(jq -r '[.manifests[].platform.architecture] | sort | join(" ")' "$work/manifest")" = 'amd64 arm64'
+check 'the digest is an artifact' test "$(cat "$work/repo/.gitlab-ci-local/artifacts/index/digest")" = "$digest"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

@@ -32,7 +32,7 @@ check "the checksums are right" bash -c 'cd dist && sha256sum --check SHA256SUMS
 others() { ! git grep -IhoE "$published:[^\`\" ]+" -- . ':!tests' ':!.ci' ':!CHANGELOG.md' | grep -vxF "$published:9.8.7@$digest"; }
 check "every name of the image has version and digest" others
 check "there are such names" bash -c "[ \$(git grep -lF '$published:9.8.7@$digest' | wc -l) -ge 8 ]"
-actions() { ! git grep -IhoE "uses: $repository(/[a-z]+)?@v[^ ]+|/$repository/longshore@[^ ]+" -- . ':!tests' ':!.ci' | grep -vE '@(v9|9\.8\.7)$'; }
+actions() { ! git grep -IhoE "uses: $repository(/[a-z]+)?@v[^ \`]+|/$repository/longshore@[^ \`]+" -- . ':!tests' ':!.ci' | grep -vE '@(v9|9\.8\.7)$'; }
 check "every name of the action and the component has the version" actions
 check "what is named in the list is there" ls "${named_in[@]}"
 changed() { ! git diff --name-only | grep -vxF -e .github/release "${named_in[@]/#/-e}"; }

@@ -1,5 +1,6 @@
 //! Builds inside CI systems: what is taken from them, and what they are handed back.
 
+mod canaries;
 mod runner;
 
 use std::collections::HashMap;
@@ -268,6 +269,18 @@ fn a_forks_change_request_is_built_and_not_pushed() {
     assert_eq!(outputs(&scene)["pushed"], "false");
     build().arg("--push-from-forks").success();
     Image::of_registry(&registry, "app", "pr-7");
+
+    // What an identity can be had by is not there for anything in such a build.
+    let identified = || {
+        build()
+            .env("ACTIONS_ID_TOKEN_REQUEST_URL", "http://127.0.0.1:9/")
+            .env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "planted")
+            .arg("--secret=id=identity,env=ACTIONS_ID_TOKEN_REQUEST_TOKEN")
+    };
+    identified()
+        .mistake()
+        .says("ACTIONS_ID_TOKEN_REQUEST_TOKEN");
+    identified().arg("--push-from-forks").success();
 }
 
 #[test]
