@@ -87,7 +87,7 @@ impl<'a> SavedMounts<'a> {
                 Ok(None) => {}
                 Err(Failure::Cancelled) => return false,
                 Err(Failure::Cache(error)) => {
-                    self.faults.tell(self.events(), &cache.name(), &error)
+                    self.faults.tell(self.events(), &cache.name(), &error);
                 }
                 Err(Failure::Unpack(error)) => {
                     self.warn(identity, &format!("cannot be restored: {error}"));
