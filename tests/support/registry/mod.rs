@@ -59,6 +59,7 @@ impl Recorded {
 
 /// What the registry holds and how it behaves.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fault of its own")]
 pub(crate) struct State {
     /// Blobs by repository and digest.
     pub(crate) blobs: BTreeMap<(String, String), Bytes>,
