@@ -19,5 +19,21 @@ pub mod registry;
 pub mod rootfs;
 pub mod sandbox;
 pub mod snapshot;
+#[cfg_attr(
+    not(any(feature = "s3", feature = "gcs", feature = "azure")),
+    expect(
+        unused_variables,
+        unreachable_code,
+        clippy::unused_async,
+        reason = "without a cloud there is no bucket"
+    )
+)]
+#[cfg_attr(
+    all(
+        not(test),
+        not(any(feature = "s3", feature = "gcs", feature = "azure"))
+    ),
+    expect(unused_assignments, reason = "as above; tests have one of their own")
+)]
 pub mod store;
 pub mod sys;

@@ -7,17 +7,14 @@
 //! Docker asks nothing else once a helper is configured; here a helper that knows nothing lets the search go on.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use futures_util::future::BoxFuture;
-use rustix::fs::{Mode, OFlags, ResolveFlags};
 use serde::Deserialize;
 
 use super::chain::{Found, Source};
@@ -85,23 +82,15 @@ impl ConfigSource {
 
 /// One `config.json`. A file is looked at again whenever it is asked: it may hold a token that something else renews.
 ///
-/// Only the entries of `auths` are taken over then. The programs stay those of the beginning, and so does the directory,
-/// which is held open: an image may take its place meanwhile, and must not choose what is run or who we are.
+/// Only the entries of `auths` are taken over then; the programs stay those of the beginning.
 #[derive(Debug)]
 pub struct DockerConfig {
     name: String,
     /// What it holds, or why it holds nothing.
     config: Mutex<Result<Arc<Config>, &'static str>>,
     /// Where it is, if it is a file that exists.
-    place: Option<Place>,
+    path: Option<PathBuf>,
     helpers: HelperOptions,
-}
-
-/// A file in a directory that is held open.
-#[derive(Debug)]
-struct Place {
-    directory: OwnedFd,
-    file: OsString,
 }
 
 #[derive(Debug)]
@@ -156,7 +145,7 @@ impl DockerConfig {
         let text = match &source.content {
             ConfigContent::Inline(text) => Ok(text.clone()),
             ConfigContent::Unset => Err("is not set"),
-            ConfigContent::File(path) => match read(path) {
+            ConfigContent::File(path) => match helpers.files.read(path, FILE_LIMIT) {
                 Ok(text) => Ok(Secret::new(text)),
                 Err(error) if is_absent(&error) => Err("is not there"),
                 Err(error) => {
@@ -167,8 +156,8 @@ impl DockerConfig {
                 }
             },
         };
-        let place = match (&source.content, &text) {
-            (ConfigContent::File(path), Ok(_)) => Place::open(path),
+        let path = match (&source.content, &text) {
+            (ConfigContent::File(path), Ok(_)) => Some(path.clone()),
             (_, _) => None,
         };
         let config = match text {
@@ -179,7 +168,7 @@ impl DockerConfig {
         Ok(Self {
             name: source.name.clone(),
             config: Mutex::new(config),
-            place,
+            path,
             helpers,
         })
     }
@@ -187,7 +176,9 @@ impl DockerConfig {
     /// Gives what the file holds now; what it held before if that is of no use, as a file that is just being written.
     fn current(&self) -> Result<Arc<Config>, &'static str> {
         let mut kept = self.config.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = self.place.as_ref().and_then(|place| place.read().ok());
+        let files = &self.helpers.files;
+        let path = self.path.as_ref();
+        let text = path.and_then(|path| files.read(path, FILE_LIMIT).ok());
         if let Some(Ok(read)) = text.map(|text| parse(&self.name, &text)) {
             let (helpers, store) = match &*kept {
                 Ok(first) => (first.helpers.clone(), first.store.clone()),
@@ -303,41 +294,6 @@ pub(super) fn password_or_token(username: &str, password: &str) -> CredentialKin
             password: Secret::new(password),
         }
     }
-}
-
-impl Place {
-    /// Opens the directory of a file. Where that fails the file is not looked at again.
-    fn open(path: &Path) -> Option<Self> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = rustix::fs::open(path.parent()?, flags, Mode::empty()).ok()?;
-        Some(Self {
-            directory,
-            file: path.file_name()?.to_owned(),
-        })
-    }
-
-    /// Reads the file as it is now. Links may lead to a place below the directory, as they do where Kubernetes mounts one.
-    fn read(&self) -> io::Result<String> {
-        let file = rustix::fs::openat2(
-            &self.directory,
-            &self.file,
-            OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK,
-            Mode::empty(),
-            ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS,
-        )?;
-        read_open(file.into())
-    }
-}
-
-fn read(path: &Path) -> io::Result<String> {
-    read_open(std::fs::File::open(path)?)
-}
-
-fn read_open(file: std::fs::File) -> io::Result<String> {
-    use std::io::Read as _;
-    let mut text = String::new();
-    file.take(FILE_LIMIT).read_to_string(&mut text)?;
-    Ok(text)
 }
 
 fn is_absent(error: &io::Error) -> bool {
@@ -471,7 +427,9 @@ mod tests {
         };
         write(&auths("one", ""));
         let source = ConfigSource::file(&path);
-        let config = DockerConfig::load(&source, HelperOptions::default()).unwrap();
+        let helpers = HelperOptions::default();
+        let files = helpers.files.clone();
+        let config = DockerConfig::load(&source, helpers).unwrap();
         let found = async || user(config.find("h", "r").await.unwrap());
         assert_eq!(found().await.as_deref(), Some("u/one"));
         write(&auths(
@@ -496,7 +454,8 @@ mod tests {
             std::os::unix::fs::symlink("data/config.json", &path).unwrap();
             assert_eq!(found().await, Some(format!("u/{name}")));
         }
-        // What leads out of the directory is not followed, and a directory in its place is another one.
+        // While an image is in the machine's place nothing leads out of the directory, and one in its place is another one.
+        files.leave();
         let elsewhere = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(elsewhere.path(), auths("elsewhere", "")).unwrap();
         std::fs::remove_file(&path).unwrap();

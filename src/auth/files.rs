@@ -11,7 +11,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2, readlinkat};
+use rustix::io::Errno;
 
 /// What is said of a file or program that cannot be had now.
 const AWAY: &str =
@@ -96,9 +97,23 @@ impl Held {
             .directories
             .get(directory)
             .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, AWAY))?;
-        // A secret of Kubernetes is a link to another file below its directory.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        Ok(openat(directory, name, flags, Mode::empty())?.into())
+        if !self.is_away {
+            return Ok(openat(directory, name, flags, Mode::empty())?.into());
+        }
+        // A secret of Kubernetes is a link to another file below its directory; a link to a path would lead into the image.
+        let below = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        match openat2(directory, name, flags, Mode::empty(), below) {
+            // An old kernel, or a filter of system calls that does not know it: the file itself is no such link at least.
+            Err(Errno::NOSYS | Errno::PERM) => {
+                let link = readlinkat(directory, name, Vec::new());
+                if link.is_ok_and(|target| target.as_bytes().starts_with(b"/")) {
+                    return Err(io::Error::new(io::ErrorKind::NotFound, AWAY));
+                }
+                Ok(openat(directory, name, flags, Mode::empty())?.into())
+            }
+            opened => Ok(opened?.into()),
+        }
     }
 }
 

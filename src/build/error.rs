@@ -482,6 +482,8 @@ impl BuildError {
                 ),
                 _ => None,
             },
+            Self::Context(error) => context_hint(error),
+            Self::NamedContext { source, .. } => context_hint(source),
             Self::Mount { source, .. } => source.hint(),
             Self::User {
                 source: UserError::NoUser { .. },
@@ -505,6 +507,19 @@ impl BuildError {
             Self::Run { code, .. } => *code,
             _ => 1,
         }
+    }
+}
+
+/// Hints about contexts.
+fn context_hint(error: &context::ContextError) -> Option<String> {
+    match error {
+        context::ContextError::Extract { source, .. } => match **source {
+            layer::Error::Limit { what, .. } if what.starts_with("bytes") => {
+                Some("--context-limit=SIZE allows more".to_owned())
+            }
+            _ => None,
+        },
+        _ => None,
     }
 }
 

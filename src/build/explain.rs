@@ -180,6 +180,7 @@ impl Facts<'_> {
             ("--compression", format!("{:?}", layers.compression)),
             ("--compression-level", format!("{:?}", layers.level)),
             ("--single-snapshot", layers.single.to_string()),
+            ("--reproducible", format!("{:?}", layers.newest_secs)),
             ("--snapshot-mode", snapshot.by_time_only.to_string()),
             ("--ignore-path", format!("{:?}", snapshot.ignored)),
         ] {

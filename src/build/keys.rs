@@ -1,7 +1,7 @@
 //! What each step's layer is remembered under: the keys of a whole plan, known before anything is unpacked.
 //!
 //! A key takes in everything that can alter the layer, and nothing that cannot. Left out are, as in `BuildKit`: times, of files
-//! and of the build (the layer that is found has those of the build that made it); proxies that nothing declares; what
+//! and of the build (the layer that is found has those of the build that made it), unless the times of layers are bounded; proxies that nothing declares; what
 //! `/etc/hosts` and `/etc/resolv.conf` say; labels and other settings of the image. A step whose sources cannot be told in
 //! advance has no key, nor have those after it: they are carried out.
 
@@ -372,6 +372,9 @@ fn settings(layers: &LayerOptions, snapshot: &SnapshotOptions) -> CacheKey {
         compression,
         level,
         single,
+        newest_secs,
+        // It is in the time by now.
+        is_dated_by_commit: _,
     } = layers;
     let SnapshotOptions {
         by_time_only,
@@ -388,6 +391,7 @@ fn settings(layers: &LayerOptions, snapshot: &SnapshotOptions) -> CacheKey {
     );
     hasher.optional("level", level.map(|level| level.to_string()));
     hasher.number("single", u64::from(*single));
+    hasher.optional("newest", newest_secs.map(i64::to_le_bytes));
     hasher.number("by time only", u64::from(*by_time_only));
     let mut ignored = ignored.clone();
     ignored.sort_unstable();
@@ -659,6 +663,7 @@ mod tests {
         other(&|case| drop(case.inputs.files.insert("a".into(), Digest::of(b"new"))));
         other(&|case| case.layers.compression = Compression::Zstd);
         other(&|case| case.layers.level = Some(9));
+        other(&|case| case.layers.newest_secs = Some(0));
         other(&|case| case.layers.single = true);
         other(&|case| case.snapshot.by_time_only = true);
         other(&|case| case.snapshot.ignored = vec!["/x".into()]);

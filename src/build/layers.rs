@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::layer::{self, Applied, ApplyOptions, Limits, Owners, PackOptions};
 use crate::oci::{Compression, Descriptor, Digest, MediaType};
-use crate::rootfs::{Protected, Rootfs};
+use crate::rootfs::{Protected, Rootfs, Timestamp};
 use crate::sandbox::{ChangeSource, Isolation, Ownership};
 use crate::snapshot::Changes;
 
@@ -82,6 +82,7 @@ impl Drop for Packing {
 pub(super) struct Packer {
     pub(super) compression: Compression,
     pub(super) level: Option<i32>,
+    pub(super) newest_mtime: Option<Timestamp>,
     pub(super) threads: NonZeroUsize,
     pub(super) scratch: PathBuf,
     pub(super) token: CancellationToken,
@@ -111,6 +112,10 @@ impl Packer {
         Self {
             compression: request.layers.compression,
             level: request.layers.level,
+            newest_mtime: request
+                .layers
+                .newest_secs
+                .map(|secs| Timestamp { secs, nanos: 0 }),
             threads: NonZeroUsize::new(request.threads).unwrap_or(NonZeroUsize::MIN),
             scratch: scratch.to_owned(),
             token,
@@ -148,7 +153,7 @@ impl Packer {
             } else {
                 Some(&job.owners)
             },
-            newest_mtime: None,
+            newest_mtime: self.newest_mtime,
         };
         let packed = layer::pack(&job.changes, &job.rootfs, &options, &mut sink).map_err(failed)?;
         sink.flush().map_err(state)?;

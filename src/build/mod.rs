@@ -142,6 +142,7 @@ pub fn run(
             stores: &request.stores,
             http: &http,
             git: &request.git,
+            limit: request.context_limit,
         },
     )
     .map_err(|error| {
@@ -155,6 +156,14 @@ pub fn run(
         source: request.context.to_string(),
         commit: context.fetched().map(|fetched| fetched.commit.clone()),
     });
+
+    let dated = request
+        .layers
+        .is_dated_by_commit
+        .then(|| context.fetched())
+        .flatten()
+        .map(|fetched| request.dated(fetched.committed));
+    let request = dated.as_ref().unwrap_or(request);
 
     // 2. The Dockerfile.
     let text = context.read_dockerfile(&request.dockerfile)?;

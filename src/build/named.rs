@@ -79,6 +79,7 @@ pub(super) fn open(
                     http,
                     // A credential of the build context goes to its own host only.
                     git: &request.git,
+                    limit: request.context_limit,
                 };
                 let place = scratch.join(format!("named-{number}"));
                 let mut files = Context::fetch(source, None, &place, network).map_err(|error| {

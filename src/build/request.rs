@@ -17,12 +17,14 @@ use crate::sandbox::{Agent, Content};
 use crate::store::Stores;
 
 /// What a build is asked to do.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Request {
     /// Where the files are.
     pub context: Source,
     /// The directory of the context that counts as its root.
     pub context_sub_path: Option<PathBuf>,
+    /// The most that an archive with a context may unpack to, in bytes.
+    pub context_limit: u64,
     /// What stands for names in the Dockerfile.
     pub contexts: Vec<BuildContext>,
     /// The Dockerfile: looked up in the working directory, then in the context.
@@ -87,6 +89,16 @@ pub struct Request {
     pub warm: Option<WarmBases>,
     /// How many threads compress and scan.
     pub threads: usize,
+}
+
+impl Request {
+    /// The same, of another time.
+    pub(super) fn dated(&self, created: i64) -> Self {
+        let mut dated = self.clone();
+        dated.created = created;
+        dated.layers.newest_secs = Some(created);
+        dated
+    }
 }
 
 /// What stands for a name in FROM, `COPY --from` and `RUN --mount=from=`.
@@ -165,6 +177,10 @@ pub struct LayerOptions {
     pub level: Option<i32>,
     /// Whether a stage makes one layer at its end.
     pub single: bool,
+    /// No file of a new layer is newer, in seconds since 1970.
+    pub newest_secs: Option<i64>,
+    /// Whether the commit of a git context says that time, and that of the image.
+    pub is_dated_by_commit: bool,
 }
 
 /// How changes are told apart.

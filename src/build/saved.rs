@@ -231,6 +231,7 @@ impl<'a> SavedMounts<'a> {
         let packer = Packer {
             compression: Compression::Zstd,
             level: None,
+            newest_mtime: None,
             threads: NonZeroUsize::new(self.request.threads).unwrap_or(NonZeroUsize::MIN),
             scratch: self.scratch.clone(),
             token: self.services.token.clone(),

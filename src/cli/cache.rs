@@ -102,7 +102,7 @@ pub(super) fn options(args: &BuildArgs, around: &Surroundings) -> Result<CacheOp
         to,
         ttl_secs: Some(ttl_secs),
         now: around.now,
-        is_created_explicit: around.env.text("SOURCE_DATE_EPOCH").is_some(),
+        is_created_explicit: false,
         runs: args.cache_run_layers.unwrap_or(true),
         copies: args.cache_copy_layers.unwrap_or(true),
         explains: args.cache_explain,

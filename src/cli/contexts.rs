@@ -98,7 +98,7 @@ fn parse(text: &str) -> Result<(Reference, String, ContextPlace), UsageError> {
         ContextPlace::Files(match source {
             Source::Directory(path) => Source::Directory(absolute(&path)),
             Source::Archive(path) => Source::Archive(absolute(&path)),
-            Source::Stdin | Source::Object(_) | Source::Git(_) => source,
+            Source::Stdin | Source::Object(_) | Source::Web(_) | Source::Git(_) => source,
         })
     };
     Ok((name, label.to_owned(), place))

@@ -144,7 +144,7 @@ pub(super) const VARIABLES: &[(&str, &str)] = &[
     ),
     (
         "SOURCE_DATE_EPOCH",
-        "the time that the image carries, in seconds since 1970",
+        "the time that the image carries, in seconds since 1970; a build argument too, and one of this name wins",
     ),
     (
         "SSH_AUTH_SOCK",

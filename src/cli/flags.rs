@@ -238,9 +238,12 @@ pub(super) struct BuildArgs {
         help_heading = "Input"
     )]
     pub dockerfile: PathBuf,
-    /// The build context: a directory, `dir://DIR`, `tar://FILE`, `tar://stdin`, or an archive in a bucket: `s3://BUCKET/KEY`, `gs://BUCKET/OBJECT`, `https://ACCOUNT.blob.core.windows.net/CONTAINER/BLOB`; or a git repository: `git://HOST/PATH[#REFERENCE[#COMMIT]]`, `https://HOST/PATH.git[#REFERENCE[:DIR]]`, `ssh://USER@HOST/PATH`, `USER@HOST:PATH` [default: .; as executor: /workspace]
+    /// The build context: a directory, `dir://DIR`, `tar://FILE`, `tar://stdin`, or an archive at a URL, `https://HOST/PATH[#sha256:DIGITS]`, or in a bucket: `s3://BUCKET/KEY`, `gs://BUCKET/OBJECT`, `https://ACCOUNT.blob.core.windows.net/CONTAINER/BLOB`; or a git repository: `git://HOST/PATH[#REFERENCE[#COMMIT]]`, `https://HOST/PATH.git[#REFERENCE[:DIR]]`, `ssh://USER@HOST/PATH`, `USER@HOST:PATH` [default: .; as executor: /workspace]
     #[arg(short = 'c', long, value_name = "URL", help_heading = "Input")]
     pub context: Option<String>,
+    /// The most that an archive with a context may unpack to, in bytes or with k, m or g
+    #[arg(long, value_name = "SIZE", default_value = "100g", value_parser = size, help_heading = "Input")]
+    pub context_limit: u64,
     /// A bucket whose `context.tar.gz` is the context; of Google's, unless it has a scheme
     #[arg(
         short = 'b',
@@ -341,6 +344,10 @@ pub(super) struct BuildArgs {
     /// One layer for each stage instead of one for each step
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Output")]
     pub single_snapshot: bool,
+    /// Make the same image again from the same input: it carries SOURCE_DATE_EPOCH, else the time of a git context's commit, else 1970, and
+    /// no file of a new layer is newer
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Output")]
+    pub reproducible: bool,
 
     /// How registries are reached.
     #[command(flatten)]
@@ -717,10 +724,6 @@ pub(super) enum CheckFormat {
 /// Flags of kaniko that are known and not supported, with what to do instead.
 pub(super) const UNSUPPORTED: &[(&str, &str)] = &[
     (
-        "reproducible",
-        "it is not supported yet: remove --reproducible",
-    ),
-    (
         "use-new-run",
         "snapshots are exact in every mode: remove --use-new-run",
     ),
@@ -757,6 +760,23 @@ pub(super) fn parse_bool(text: &str) -> Option<bool> {
     }
 }
 
+/// A number of bytes, or of what a letter says.
+fn size(text: &str) -> Result<u64, &'static str> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" => 10,
+        "m" | "mb" => 20,
+        "g" | "gb" => 30,
+        _ => return Err("expected a number of bytes, such as 500m or 2g"),
+    };
+    digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(1 << unit))
+        .ok_or("expected a number of bytes, such as 500m or 2g")
+}
+
 /// The value of a switch, which is true when none is typed.
 pub(super) fn switch(text: &str) -> Result<bool, &'static str> {
     parse_bool(text).ok_or("expected true or false")
@@ -764,7 +784,6 @@ pub(super) fn switch(text: &str) -> Result<bool, &'static str> {
 
 /// Unsupported flags that are switches: `=false` asks for what happens anyway.
 const UNSUPPORTED_SWITCHES: &[&str] = &[
-    "reproducible",
     "use-new-run",
     "force-build-metadata",
     "ignore-var-run",

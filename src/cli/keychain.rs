@@ -50,9 +50,10 @@ const HELPERS: [(&str, bool); 7] = [
 ];
 
 /// Variables that name a file with a token or key.
-const FILE_VARIABLES: [&str; 5] = [
+const FILE_VARIABLES: [&str; 6] = [
     "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AZURE_CLIENT_CERTIFICATE_PATH",
     "AZURE_FEDERATED_TOKEN_FILE",
     "GOOGLE_APPLICATION_CREDENTIALS",
     "LONGSHORE_IDENTITY_TOKEN_FILE",
@@ -68,6 +69,10 @@ const TOKEN_VARIABLES: [&str; 4] = [
 ];
 
 /// Makes the chain.
+#[cfg_attr(
+    not(any(feature = "s3", feature = "gcs", feature = "azure")),
+    expect(unused_variables, reason = "some are for the clouds only")
+)]
 pub(super) fn chain(
     args: &CredentialArgs,
     env: &Env,
@@ -113,8 +118,6 @@ pub(super) fn chain(
     }
     #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
     sources.extend(clouds(args, &variables, helpers, http, plain_http, &is_on)?);
-    #[cfg(not(any(feature = "s3", feature = "gcs", feature = "azure")))]
-    let _of_clouds_only = (helpers, http, plain_http);
     if is_on("gitlab") {
         sources.push(Arc::new(gitlab(&variables)));
     }
@@ -169,7 +172,11 @@ fn selected(typed: &[String]) -> Result<Vec<&'static str>, UsageError> {
 /// How the object stores are reached: with the identities that the registries of the same clouds are reached with.
 #[cfg_attr(
     not(any(feature = "s3", feature = "gcs", feature = "azure")),
-    expect(clippy::unnecessary_wraps, reason = "with a cloud it may fail")
+    expect(
+        unused_variables,
+        clippy::unnecessary_wraps,
+        reason = "they are for the clouds, and with one it may fail"
+    )
 )]
 pub(super) fn stores(
     args: &CredentialArgs,
@@ -192,10 +199,7 @@ pub(super) fn stores(
         })
     }
     #[cfg(not(any(feature = "s3", feature = "gcs", feature = "azure")))]
-    {
-        let _unused = (args, env, http, files);
-        Ok(Stores::default())
-    }
+    Ok(Stores::default())
 }
 
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::auth::Files;
-use crate::build::{LayerOptions, Outputs, Request, SnapshotOptions};
+use crate::build::{CacheOptions, LayerOptions, Outputs, Request, SnapshotOptions};
 use crate::context::{Source, SourceError};
 use crate::oci::{Compression, Platform, Reference};
 use crate::output::Format;
@@ -59,21 +59,15 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         &files,
     )?);
     let stores = super::keychain::stores(&args.credentials, env, &http, &files)?;
-    let created = match env.text("SOURCE_DATE_EPOCH") {
-        Some(text) => text
-            .trim()
-            .parse()
-            .map_err(|_| UsageError::variable("SOURCE_DATE_EPOCH", text, "seconds since 1970"))?,
-        None => around.now,
-    };
     let snapshot = SnapshotOptions {
         by_time_only: args.snapshot_mode == Some(SnapshotModeFlag::Time),
         ignored: args.ignore_path.clone(),
     };
-    let build_args = pairs_of(
+    let mut build_args = pairs_of(
         &[&args.build_arg[..], &args.listed_build_arg[..]].concat(),
         env,
     )?;
+    let epoch = epoch(&mut build_args, env)?;
     let mut context = context(args, around)?;
     let secrets = run_flags::secrets(&args.secret, env)?;
     super::git::settle(&mut context, &args.git, &build_args, env)?;
@@ -83,6 +77,7 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         git: super::git::access(&context, &secrets, env)?,
         context,
         context_sub_path: args.context_sub_path.clone(),
+        context_limit: args.context_limit,
         contexts,
         dockerfile: args.dockerfile.clone(),
         build_args,
@@ -101,7 +96,11 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
             .map(|text| pair("--label", text))
             .collect::<Result<_, _>>()?,
         outputs: outputs(args, env)?,
-        layers: layer_options(args)?,
+        layers: LayerOptions {
+            newest_secs: args.reproducible.then(|| epoch.unwrap_or(0)),
+            is_dated_by_commit: args.reproducible && epoch.is_none(),
+            ..layer_options(args)?
+        },
         snapshot,
         http,
         registry,
@@ -119,12 +118,34 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         agents: run_flags::agents(&args.ssh, env)?,
         network: run_flags::network(args.network),
         allows_insecure: run_flags::allows_insecure(&args.allow)?,
-        created,
+        created: epoch.unwrap_or(if args.reproducible { 0 } else { around.now }),
         mounts: cache::mounts(args, &layer_cache)?,
-        cache: layer_cache,
+        cache: CacheOptions {
+            is_created_explicit: args.reproducible || epoch.is_some(),
+            ..layer_cache
+        },
         warm: cache::warm(args, around.now)?,
         threads: args.jobs.map_or(around.processors, NonZeroUsize::get),
     })
+}
+
+/// The time that the image is to carry. The variable is a build argument too, as with buildx, and a build argument of that name
+/// says the time.
+fn epoch(build_args: &mut Vec<(String, String)>, env: &Env) -> Result<Option<i64>, UsageError> {
+    const NAME: &str = "SOURCE_DATE_EPOCH";
+    if !build_args.iter().any(|(name, _)| name == NAME)
+        && let Some(text) = env.text(NAME)
+    {
+        build_args.push((NAME.to_owned(), text.to_owned()));
+    }
+    let text = build_args.iter().rev().find(|(name, _)| name == NAME);
+    text.map(|(_, text)| text.trim())
+        .filter(|text| !text.is_empty())
+        .map(|text| {
+            text.parse()
+                .map_err(|_| UsageError::variable(NAME, text, "seconds since 1970"))
+        })
+        .transpose()
 }
 
 /// Where layers and work directories are kept.
@@ -163,7 +184,14 @@ pub(super) fn keep(args: &BuildArgs, is_executor: bool) -> Vec<PathBuf> {
     let mut keep = cache::directories(args);
     match source(&context_text(args, is_executor)) {
         Ok(Source::Directory(path)) => keep.push(absolute(&path)),
-        Ok(Source::Archive(_) | Source::Stdin | Source::Object(_) | Source::Git(_)) | Err(_) => {}
+        Ok(
+            Source::Archive(_)
+            | Source::Stdin
+            | Source::Object(_)
+            | Source::Web(_)
+            | Source::Git(_),
+        )
+        | Err(_) => {}
     }
     keep.extend(contexts::directories(&args.build_context));
     // The root itself cannot be kept; what a mistake is, is told when the context is opened.
@@ -187,7 +215,7 @@ fn context(args: &BuildArgs, around: &Surroundings) -> Result<Source, UsageError
     Ok(match source {
         Source::Directory(path) => Source::Directory(absolute(&path)),
         Source::Archive(path) => Source::Archive(absolute(&path)),
-        Source::Stdin | Source::Object(_) | Source::Git(_) => source,
+        Source::Stdin | Source::Object(_) | Source::Web(_) | Source::Git(_) => source,
     })
 }
 
@@ -372,6 +400,7 @@ fn layer_options(args: &BuildArgs) -> Result<LayerOptions, UsageError> {
         compression,
         level,
         single: args.single_snapshot,
+        ..LayerOptions::default()
     })
 }
 

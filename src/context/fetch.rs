@@ -15,6 +15,7 @@ use crate::store::{self, Stores};
 use super::Source;
 use super::git::{self, Fetched, GitAccess, GitError, GitServices};
 use super::ignore::{Ignore, IgnoreError};
+use super::web::DownloadError;
 
 /// The largest Dockerfile, in bytes.
 const DOCKERFILE_MAX: u64 = 8 * 1024 * 1024;
@@ -47,6 +48,8 @@ pub struct Network<'a> {
     pub http: &'a Http,
     /// Who we are to git servers.
     pub git: &'a GitAccess,
+    /// The most that an archive may unpack to, in bytes.
+    pub limit: u64,
 }
 
 /// A Dockerfile's place and text.
@@ -93,6 +96,9 @@ pub enum ContextError {
     /// The repository cannot be fetched.
     #[error("the context cannot be fetched: {0}")]
     Git(#[source] Box<GitError>),
+    /// The archive cannot be downloaded.
+    #[error("the context cannot be fetched: {0}")]
+    Web(#[from] DownloadError),
     /// Standard input is a terminal.
     #[error(
         "the context tar://stdin is to be read from standard input, which is a terminal: pipe an archive into it (with docker run, add -i)"
@@ -158,22 +164,31 @@ impl Context {
                     name: name.clone(),
                     source,
                 })?;
-                extract(file, name, scratch)?
+                extract(file, name, scratch, network.limit)?
             }
             Source::Stdin => {
                 let stdin = io::stdin();
                 if io::IsTerminal::is_terminal(&stdin) {
                     return Err(ContextError::Terminal);
                 }
-                extract(stdin, source.to_string(), scratch)?
+                extract(stdin, source.to_string(), scratch, network.limit)?
             }
             Source::Object(location) => {
                 let object = network.runtime.block_on(network.stores.open(location))?;
                 let mut reader = object.read(network.runtime, network.token.clone());
                 let name = source.to_string();
-                let directory = extract(&mut reader, name.clone(), scratch)?;
+                let directory = extract(&mut reader, name.clone(), scratch, network.limit)?;
                 // What follows the archive's end belongs to the checksum of the whole.
                 io::copy(&mut reader, &mut io::sink())
+                    .map_err(|source| ContextError::Open { name, source })?;
+                directory
+            }
+            Source::Web(archive) => {
+                let mut download = archive.open(network.http, network.runtime, network.token)?;
+                let name = source.to_string();
+                let directory = extract(&mut download, name.clone(), scratch, network.limit)?;
+                // As above.
+                io::copy(&mut download, &mut io::sink())
                     .map_err(|source| ContextError::Open { name, source })?;
                 directory
             }
@@ -392,12 +407,16 @@ fn extract(
     archive: impl Read + Send,
     name: String,
     scratch: &Path,
+    limit: u64,
 ) -> Result<PathBuf, ContextError> {
     let directory = new_directory(scratch)?;
     let rootfs = Rootfs::open(&directory)?;
     let options = ArchiveOptions {
         protected: &Protected::none(),
-        limits: Limits::default(),
+        limits: Limits {
+            bytes: limit,
+            ..Limits::default()
+        },
         // Files of a context have no owners: COPY gives them theirs.
         owners: Owners::Record,
         owner: None,

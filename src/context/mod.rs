@@ -9,6 +9,8 @@ pub mod git;
 pub mod glob;
 pub mod ignore;
 mod source;
+mod web;
 
 pub use fetch::{Context, ContextError, DockerfileText, Network};
 pub use source::{Source, SourceError};
+pub use web::{DownloadError, WebArchive, WebError};

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::store::{Location, LocationError};
 
 use super::git::{GitSource, GitSourceError};
+use super::web::{WebArchive, WebError};
 
 /// Where a build's files come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub enum Source {
     Stdin,
     /// A tar archive in an object store, plain or compressed.
     Object(Location),
+    /// A tar archive at a URL, plain or compressed.
+    Web(WebArchive),
     /// A commit of a git repository.
     Git(Box<GitSource>),
 }
@@ -28,14 +31,9 @@ pub enum SourceError {
     /// No path follows the scheme.
     #[error("context \"{0}\" names no path")]
     Empty(String),
-    /// The scheme is one of kaniko's, and not supported yet.
-    #[error(
-        "contexts of the form {scheme}:// are not supported yet: fetch the files in a step before and pass the directory, or an archive as tar://FILE"
-    )]
-    Unsupported {
-        /// The scheme, `s3` for example.
-        scheme: String,
-    },
+    /// The archive is not named.
+    #[error("the URL of the context: {0}")]
+    Web(#[from] WebError),
     /// The object is not named.
     #[error("context \"{text}\": {source}")]
     Location {
@@ -48,7 +46,7 @@ pub enum SourceError {
     #[error("git context: {0}")]
     Git(#[from] GitSourceError),
     /// The scheme is not known.
-    #[error("context scheme \"{}://\" is not known: expected a directory, dir://DIR, tar://FILE, tar://stdin, s3://BUCKET/KEY, gs://BUCKET/OBJECT, the https:// URL of a blob in Azure, git://HOST/PATH#REFERENCE or https://HOST/PATH.git#REFERENCE:DIR", scheme.escape_debug())]
+    #[error("context scheme \"{}://\" is not known: expected a directory, dir://DIR, tar://FILE, tar://stdin, s3://BUCKET/KEY, gs://BUCKET/OBJECT, the https:// URL of an archive or of a blob in Azure, git://HOST/PATH#REFERENCE or https://HOST/PATH.git#REFERENCE:DIR", scheme.escape_debug())]
     Unknown {
         /// The scheme.
         scheme: String,
@@ -56,7 +54,7 @@ pub enum SourceError {
 }
 
 impl Source {
-    /// Parses the value of `--context`: a bare path, `dir://PATH`, `tar://PATH`, `tar://stdin`, an object of a store, or a git
+    /// Parses the value of `--context`: a bare path, `dir://PATH`, `tar://PATH`, `tar://stdin`, an object of a store, an archive at a URL, or a git
     /// repository as kaniko (`git://`) or BuildKit write it.
     ///
     /// # Errors
@@ -86,9 +84,7 @@ impl Source {
             "tar" if rest == "stdin" => Ok(Self::Stdin),
             "tar" => Ok(Self::Archive(rest.into())),
             "git" => Ok(Self::Git(Box::new(GitSource::parse_kaniko(rest)?))),
-            "https" | "http" => Err(SourceError::Unsupported {
-                scheme: scheme.to_owned(),
-            }),
+            "https" | "http" => Ok(Self::Web(WebArchive::parse(text)?)),
             scheme => Err(SourceError::Unknown {
                 scheme: scheme.chars().take(40).collect(),
             }),
@@ -103,6 +99,7 @@ impl fmt::Display for Source {
             Self::Archive(path) => write!(f, "tar://{}", path.display()),
             Self::Stdin => f.write_str("tar://stdin"),
             Self::Object(location) => location.fmt(f),
+            Self::Web(archive) => archive.fmt(f),
             Self::Git(repository) => repository.fmt(f),
         }
     }
@@ -135,6 +132,8 @@ mod tests {
             assert!(matches!(parse(text), Ok(Source::Git(_))), "{text}");
         }
         assert!(matches!(parse("git://host"), Err(SourceError::Git(_))));
+        assert!(matches!(parse("https://h/a.tar.gz"), Ok(Source::Web(_))));
+        assert!(matches!(parse("https://h/a#b"), Err(SourceError::Web(_))));
         assert!(matches!(parse("ftp://x"), Err(SourceError::Unknown { .. })));
         assert!(matches!(parse("dir://"), Err(SourceError::Empty(_))));
         assert!(matches!(parse(""), Err(SourceError::Empty(_))));

@@ -3,7 +3,6 @@
 
 mod image;
 mod machine;
-#[cfg(feature = "s3")]
 mod mock;
 mod program;
 #[expect(dead_code, reason = "the tests of the registry room use the rest")]
@@ -47,3 +46,4 @@ mod stages;
 #[cfg(feature = "s3")]
 mod stores;
 mod warming;
+mod web;

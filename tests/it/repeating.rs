@@ -75,6 +75,58 @@ fn without_an_epoch_layers_are_equal_and_the_time_is_now() {
 }
 
 #[test]
+fn reproducible_means_that_no_clock_counts() {
+    let Some(scene) = Scene::new() else { return };
+    fill(&scene);
+    scene.file("old", "x");
+    scene.dockerfile("FROM scratch\nARG SOURCE_DATE_EPOCH=none\nLABEL epoch=$SOURCE_DATE_EPOCH\nCOPY tree /made/for/tree\nCOPY old /\nWORKDIR /w\nCOPY <<x /inline\ntext\nx\n");
+    let touch = |name: &str, seconds: u64| {
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        let file = std::fs::File::open(scene.path(name)).expect("a file");
+        file.set_modified(time).expect("a time");
+    };
+    let cache = scene.root().join("cache");
+    let cache = format!("type=local,dest={}", cache.display());
+    let build = |flags: &[&str], epoch: &str| {
+        let call = scene.build().args(flags).env("SOURCE_DATE_EPOCH", epoch);
+        call.args(["--cache-to", &cache]).image()
+    };
+    let cached = |flags: &[&str], epoch: &str| {
+        let from = cache.replace("dest=", "src=");
+        let call = scene.build().args(flags).env("SOURCE_DATE_EPOCH", epoch);
+        call.args(["--cache-from", &from]).image()
+    };
+    // Of what is not reproducible nothing is used.
+    touch("tree/1/1", 1_600_000_000);
+    touch("old", 500);
+    build(&[], "");
+    let zero = cached(&["--reproducible"], "");
+    assert_eq!(zero.document["created"], "1970-01-01T00:00:00Z");
+    assert_eq!(zero.document["config"]["Labels"]["epoch"], "none");
+    for name in ["made", "made/for/tree/1/1", "old", "w", "inline"] {
+        assert_eq!(zero.file(name).mtime, 0, "{name}");
+    }
+    let dated = build(&["--reproducible=true"], "1000");
+    assert_eq!(dated.document["created"], "1970-01-01T00:16:40Z");
+    assert_eq!(dated.document["config"]["Labels"]["epoch"], "1000");
+    for (name, mtime) in [("made", 1000), ("made/for/tree/1/1", 1000), ("old", 500)] {
+        assert_eq!(dated.file(name).mtime, mtime, "{name}");
+    }
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    touch("tree/1/1", 1_700_000_000);
+    assert_eq!(build(&["--reproducible"], "").digest, zero.digest);
+    assert_eq!(build(&["--reproducible"], "1000").digest, dated.digest);
+    assert_eq!(cached(&["--reproducible"], "1000").digest, dated.digest);
+    // The build argument wins over the variable.
+    let argument = ["--reproducible", "--build-arg", "SOURCE_DATE_EPOCH=1000"];
+    assert_eq!(build(&argument, "7").digest, dated.digest);
+    // Without the flag files keep their times.
+    let kept = build(&[], "1000");
+    assert_eq!(kept.file("made/for/tree/1/1").mtime, 1_700_000_000);
+    assert_eq!(kept.document["created"], "1970-01-01T00:16:40Z");
+}
+
+#[test]
 fn entries_of_a_layer_are_sorted() {
     let Some(scene) = Scene::new() else { return };
     fill(&scene);

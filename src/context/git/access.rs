@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
+#[cfg(any(feature = "git", test))]
 use url::Url;
 
-use crate::http::{Authorization, Origin, Secret};
+#[cfg(any(feature = "git", test))]
+use crate::http::Authorization;
+use crate::http::{Origin, Secret};
 
 use super::remote::GitRemote;
 use super::source::GitSource;
@@ -70,6 +73,7 @@ impl GitAccess {
     }
 
     /// The credentials for a repository in the order to try, each with where it came from.
+    #[cfg(any(feature = "git", test))]
     pub(super) fn for_url(
         &self,
         url: &Url,
@@ -104,6 +108,7 @@ impl GitAccess {
     }
 
     /// Says of every source of credentials whether it had one for this URL.
+    #[cfg(any(feature = "git", test))]
     pub(super) fn tried(&self, url: &Url, own: Option<&Login>) -> String {
         let found = self.for_url(url, own);
         let was_refused = |name: &str| found.iter().any(|(source, _)| *source == name);

@@ -252,6 +252,7 @@ pub enum SshTrouble {
 
 impl GitError {
     /// Says whether another try may succeed.
+    #[cfg(feature = "git")]
     pub(super) fn is_transient(&self) -> bool {
         match self {
             // A request has been sent again as often as it should.
