@@ -41,6 +41,7 @@ pub const INPUTS: &[(&str, Meaning)] = &[
     ("context", Meaning::Value("--context")),
     ("file", Meaning::Value("--dockerfile")),
     ("build-args", Meaning::Lines("--build-arg")),
+    ("build-contexts", Meaning::Lines("--build-context")),
     ("target", Meaning::Value("--target")),
     ("platforms", Meaning::Platforms),
     ("images", Meaning::Lines("--images")),
@@ -292,6 +293,13 @@ mod tests {
             &["--build-arg=A=1,2", "--build-arg=B=x y"],
         );
         check(&[("BUILD_ARGS", "A=1")], &["--build-arg=A=1"]);
+        check(
+            &[("BUILD-CONTEXTS", "base=docker-image://a/b:1\nmore=./x\n")],
+            &[
+                "--build-context=base=docker-image://a/b:1",
+                "--build-context=more=./x",
+            ],
+        );
         check(
             &[("ANNOTATIONS", "a.b=x:y\nmanifest:c=d, e\n# no")],
             &["--annotation=a.b=x:y", "--annotation=c=d, e"],

@@ -15,8 +15,9 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/repo/.github/workflows" "$work/repo/longshore/.github" "$work/repo/app" "$work/home"
 cp action.yml "$work/repo/longshore/" && cp .github/action.sh "$work/repo/longshore/.github/"
-printf 'FROM scratch\nARG GREETING\nCOPY hello /hello\nLABEL greeting=$GREETING\n' >"$work/repo/app/Dockerfile"
+printf 'FROM scratch\nARG GREETING\nCOPY hello /hello\nCOPY --from=more extra /extra\nLABEL greeting=$GREETING\n' >"$work/repo/app/Dockerfile"
 echo hello >"$work/repo/app/hello"
+mkdir "$work/repo/more" && echo extra >"$work/repo/more/extra"
 name=ci/act-$$
 cat >"$work/repo/.github/workflows/build.yml" <<END
 on: [push, pull_request]
@@ -36,6 +37,8 @@ jobs:
             type=sha,format=long
           build-args: |
             GREETING=a, b \$(id)
+          build-contexts: more=more
+          annotations: manifest:test.note=a=b, c
           push: true
           args: |
             --insecure-registry=$registry
@@ -71,6 +74,8 @@ in_registry() { # TAG: its digest
 check 'the workflow succeeds' run push
 digest=$(in_registry one)
 check 'an image is there' test -n "$digest"
+check 'the annotation is there' bash -c "curl -fsS -H 'Accept: application/vnd.oci.image.manifest.v1+json' 'http://$registry/v2/$name/manifests/one' | jq -e '.annotations[\"test.note\"] == \"a=b, c\"' >'$work/answer'"
+check 'the other context is copied from' test "$(curl -fsS -H 'Accept: application/vnd.oci.image.manifest.v1+json' "http://$registry/v2/$name/manifests/one" | jq '.layers | length')" = 2
 check 'the digest is an output' test "$(cat "$work/digest" 2>/dev/null)" = "$digest"
 sha=$(git -C "$work/repo" rev-parse HEAD)
 check 'the commit is a tag' test "$(in_registry "sha-$sha")" = "$digest"
@@ -96,7 +101,7 @@ readme_example 'GitHub Actions' | sed "s#ghcr.io#$private/act-$$#; s#longshore-b
 mkdir -p "$work/home/.docker" "$work/bin"
 ln -s "$longshore" "$work/bin/longshore"
 printf '{"auths":{"%s":{"auth":"%s"}}}' "$private" "$(printf %s "$user" | base64 -w0)" >"$work/home/.docker/config.json"
-mv "$work/repo/app"/* "$work/repo/"
+mv "$work/repo/app"/* "$work/repo/" && sed -i '/--from=more/d' "$work/repo/Dockerfile"
 check "the README's example builds" env PATH="$work/bin:$PATH" bash -c "$(declare -f run); work=$work act=$act; run push --env SSL_CERT_FILE=$LONGSHORE_TEST_REGISTRY_CA --env DOCKER_CONFIG=$work/home/.docker"
 digest=$(curl -fsS --cacert "$LONGSHORE_TEST_REGISTRY_CA" -u "$user" -o /dev/null -D - -H 'Accept: application/vnd.oci.image.manifest.v1+json' \
   "https://$private/v2/act-$$/acme/app/manifests/main" | tr -d '\r' | sed -n 's/^[Dd]ocker-[Cc]ontent-[Dd]igest: //p')

@@ -13,7 +13,7 @@ if [ ! -x "$tools/node_modules/.bin/gitlab-ci-local" ]; then
   # It needs a Node of its own, newer than Debian's.
   (cd "$tools" && npm install --no-audit --no-fund --silent gitlab-ci-local@4.75.1 node@22) || give_up 'gitlab-ci-local is not to be had'
 fi
-command -v rsync >/dev/null || apt-get install -qq -y rsync >/dev/null 2>&1 || give_up 'rsync is not to be had'
+command -v rsync >/dev/null || apt-get install -qq -y rsync >/dev/null 2>&1 || { apt-get update -qq && apt-get install -qq -y rsync >/dev/null; } || give_up 'rsync is not to be had'
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 name=ci/gitlab-$$

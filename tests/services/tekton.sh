@@ -37,6 +37,7 @@ run() { # FILE NAME=VALUE...: the results are in $work/results.json
   shift
   "$root/tests/tekton/run.py" "$tools/validate" "$tools/entrypoint" "$file" BUILDER_IMAGE="$image" source="$work/source" "$@" >"$work/results.json" || { echo '{}' >"$work/results.json" && return 1; }
 }
+index_of() { "$root/tests/tekton/run.py" "$tools/validate" "$tools/entrypoint" "$work/index.yaml" "$@" >"$work/results.json"; }
 result() { jq -er --arg name "$1" '.[$name]' "$work/results.json"; }
 insecure="[\"--insecure-registry=$registry\"]"
 
@@ -66,6 +67,25 @@ check "a failing build fails the step" refuses run "$task" IMAGE="$team/app:2" D
 check "the StepAction builds" run "$stepaction" IMAGE="$team/step:1" SOURCE=/workspace/source EXTRA_ARGS="$insecure" BUILD_ARGS='["A=1"]'
 check "every result of the StepAction is written" all "$stepaction"
 check "its results are the registry's" test "$(result IMAGE_DIGEST)" = "$(digest "$team/step:1")"
+
+# The Pipeline over two platforms: its builds as the matrix has them, then its task that makes the index.
+printf 'FROM scratch\nCOPY Dockerfile /\n' >"$work/source/Dockerfile"
+pipeline=$("$tools/validate" --json "$root/tekton/task/longshore/0.1/samples/pipeline-platforms.yaml")
+platforms() {
+  local row given
+  while read -r row; do
+    mapfile -t given < <(jq -r '.params[] | "\(.name)=\(.value | if type == "array" then tojson else . end)"' <<<"$row" |
+      sed "s#\$(params.image)#$team/multi:1#; s#^EXTRA_ARGS=\[#&\"--insecure-registry=$registry\",#")
+    run "$task" "${given[@]}" || return 1
+  done < <(jq -c '.spec.tasks[0].matrix.include[]' <<<"$pipeline")
+}
+check "each platform of the Pipeline builds" platforms
+jq --arg image "$image" --arg flag "--insecure-registry=$registry" \
+  '{apiVersion, kind: "Task", metadata: {name: "index"}, spec: (.spec.tasks[1].taskSpec | del(.spec, .metadata))} | .spec.steps[0] |= (.image = $image | .args += [$flag])' \
+  <<<"$pipeline" >"$work/index.yaml"
+check "its index is made" index_of image="$team/multi:1"
+check "it has both platforms" test "$(skopeo inspect --tls-verify=false --raw "docker://$team/multi:1" | jq -r '[.manifests[].platform.architecture] | sort | join(" ")')" = "amd64 arm64"
+check "the Pipeline's result is its digest" test "$(result IMAGE_DIGEST)" = "sha256:$(skopeo inspect --tls-verify=false --raw "docker://$team/multi:1" | sha256sum | cut -d' ' -f1)"
 
 # The README's TaskRun, its registry's name replaced: credentials and certificate come by the workspaces.
 private=$LONGSHORE_TEST_REGISTRY_TLS
