@@ -15,6 +15,7 @@
     steps       twelve RUN steps of one small file each on a base of 80,000 more files: time a step, in a namespace and in place
     transfer    a layer of 1 GiB to a registry, and from there to another repository: peak resident memory, time, beside skopeo
     calls       RUN steps in place under strace: stat calls an entry and step
+    context     a context of 500 MiB out of an S3 bucket: peak resident memory, time, beside `curl | tar -x` from the same server
 
 With --assert only what does not depend on the machine's speed is measured and judged (big-file, many-files, syscalls, calls, threads,
 transfer),
@@ -25,7 +26,7 @@ Peers for ratios, where the variables name them: BUILDKITD and BUILDCTL, KANIKO_
 LONGSHORE_BENCH_DIR: where to work (a temporary directory). Tools: /usr/bin/time, strace, tar, umoci, docker.
 Prints one line a measurement, and `N passed, N failed`. Use a release build on a quiet machine for times.
 """
-import contextlib, hashlib, json, os, re, shutil, statistics, subprocess, sys, tempfile, time
+import contextlib, hashlib, http.server, io, json, os, re, shutil, statistics, subprocess, sys, tarfile, tempfile, threading, time
 
 # More files than the biggest base images in common use have.
 FILES = 80_000
@@ -331,6 +332,63 @@ def transfer(bench):
     report(f"transfer: {size} MiB from registry to registry", seconds, "s", peers=(("skopeo", peer[1]),))
 
 
+class Ranges(http.server.BaseHTTPRequestHandler):
+    """One file as whatever object is asked for, whole or in ranges, as quickly as the kernel can."""
+    protocol_version, path_of_file = "HTTP/1.1", None
+
+    def log_message(self, *_):
+        pass
+
+    def do_HEAD(self):
+        self.answer(False)
+
+    def do_GET(self):
+        self.answer(True)
+
+    def answer(self, has_body):
+        with open(self.path_of_file, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+            start, end = (int(asked[1]), min(int(asked[2] or size - 1), size - 1)) if asked else (0, size - 1)
+            self.send_response(206 if asked else 200)
+            self.send_header("Content-Length", str(end - start + 1))
+            self.send_header("ETag", '"1"')
+            self.end_headers()
+            while has_body and start <= end:
+                start += os.sendfile(self.connection.fileno(), file.fileno(), start, end - start + 1)
+
+
+def context(bench):
+    size, directory = 500, bench.fresh("bucket")
+    Ranges.path_of_file = os.path.join(directory, "context.tar")
+    with tarfile.open(Ranges.path_of_file, "w") as tar:
+        for name, content in [("Dockerfile", b"FROM scratch\nCOPY small /\n"), ("small", b"small")] + \
+                [(f"large{number}", os.urandom(2 * MIB)) for number in range(size // 2)]:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Ranges)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    env = {"PATH": os.environ["PATH"], "HOME": directory, "S3_ENDPOINT": url, "S3_FORCE_PATH_STYLE": "true", "AWS_ACCESS_KEY_ID": "a",
+           "AWS_SECRET_ACCESS_KEY": "b"}
+    ratios = []
+    for _ in range(1 if asserts_only else 3):
+        # The peer first: what the page cache gains by the first is the other's loss.
+        other = bench.fresh("curl")
+        peer = timed(["sh", "-c", f"curl -sf {url}/bucket/context.tar | tar -x -C {other}"])
+        words = [bench.binary, "build", "--isolation=namespace", "-c", "s3://bucket/context.tar", "--state-dir", bench.fresh("state"), "--no-push"]
+        begin = time.monotonic()
+        text = run(["/usr/bin/time", "-v", *words], env=env)
+        seconds = time.monotonic() - begin
+        memory = int(re.search(r"Maximum resident set size \(kbytes\): (\d+)", text)[1]) / 1024
+        report(f"context: {size} MiB from a bucket, peak resident memory", memory, "MiB", 96)
+        report(f"context: {size} MiB from a bucket", seconds, "s", peers=(("curl | tar", peer),))
+        ratios.append(seconds / peer)
+    report(f"context: {size} MiB from a bucket, time over that of curl | tar, median", statistics.median(ratios), "", 1.3, timed=True)
+    server.shutdown()
+
+
 def slope(bench):
     peaks = [bench.build(big(bench, size))[1] for size in (100, 2048)]
     report("slope: peak resident memory at 2 GiB over that at 100 MiB", peaks[1] / peaks[0], "", 1.1)
@@ -447,8 +505,8 @@ def calls(bench):
 
 
 BENCHES = {"start": start, "big-file": big_file, "slope": slope, "many-files": many_files, "syscalls": syscalls, "threads": threads, "pack": pack,
-           "apply": apply, "runs": runs, "steps": steps, "calls": calls, "transfer": transfer}
-STABLE = ["big-file", "many-files", "syscalls", "calls", "threads", "transfer"]
+           "apply": apply, "runs": runs, "steps": steps, "calls": calls, "transfer": transfer, "context": context}
+STABLE = ["big-file", "many-files", "syscalls", "calls", "threads", "transfer", "context"]
 
 
 def main():

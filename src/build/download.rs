@@ -2,6 +2,7 @@
 //!
 //! As in BuildKit, a file behind a URL has mode 0600 and the time that the server says it was modified, 1970 if it says none.
 
+use std::collections::BTreeMap;
 use std::fs::{File, FileTimes, Permissions};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,11 +13,13 @@ use std::time::{Duration, SystemTime};
 use url::Url;
 
 use crate::http::{
-    Http, Method, Request, Response, header, is_transient, printable, redact_url, retry_after,
+    Authorization, Http, Method, Origin, Request, Response, Secret, header, is_transient,
+    printable, redact_url, retry_after,
 };
 use crate::oci::{Digest, Digester};
 use crate::plan::{CopySource, CopyStep, UrlSource};
 use crate::rootfs::{Leaf, RelPath, Rootfs};
+use crate::sandbox::Content;
 
 use super::repository::Git;
 use super::sources::{Found, SourceTree};
@@ -27,6 +30,9 @@ use super::{CopyError, DownloadError};
 const SIZE_MAX: u64 = 64 << 30;
 /// Who may read the file.
 const MODE: u32 = 0o600;
+
+/// The secrets of a build by their ids.
+type Secrets = BTreeMap<String, Content>;
 
 /// A file that was downloaded, or the files of a repository.
 #[derive(Debug)]
@@ -78,6 +84,7 @@ impl Downloaded {
 pub(super) fn download(
     step: &CopyStep,
     git: Git<'_>,
+    secrets: &Secrets,
     directory: &Path,
 ) -> Result<Vec<Downloaded>, CopyError> {
     let mut urls = Vec::new();
@@ -100,7 +107,7 @@ pub(super) fn download(
     if let Some((_, first, _)) = urls.first() {
         let first = redacted(&first.url.value);
         let downloads = urls.into_iter().map(|(number, url, directory)| async move {
-            let downloaded = one(url, git.http, directory).await?;
+            let downloaded = one(url, git.http, secrets, directory).await?;
             Ok::<_, CopyError>((number, downloaded))
         });
         let all = futures_util::future::try_join_all(downloads);
@@ -119,7 +126,12 @@ pub(super) fn download(
     Ok(done.into_iter().map(|(_, downloaded)| downloaded).collect())
 }
 
-async fn one(source: &UrlSource, http: &Http, directory: PathBuf) -> Result<Downloaded, CopyError> {
+async fn one(
+    source: &UrlSource,
+    http: &Http,
+    secrets: &Secrets,
+    directory: PathBuf,
+) -> Result<Downloaded, CopyError> {
     let failed = |error| CopyError::Download {
         url: redacted(&source.url.value),
         source: Box::new(error),
@@ -134,7 +146,9 @@ async fn one(source: &UrlSource, http: &Http, directory: PathBuf) -> Result<Down
     let path = directory.join(&source.name);
     let url = Url::parse(&source.url.value)
         .map_err(|error| failed(DownloadError::Url(error.to_string())))?;
-    let (modified, digest) = to_file(http, &url, &path, source.checksum.as_ref())
+    let request = Request::new(Method::GET, url.clone())
+        .authorization(authorization(&url, secrets).map_err(failed)?);
+    let (modified, digest) = to_file(http, &request, &path, source.checksum.as_ref())
         .await
         .map_err(failed)?;
     if let Some(expected) = source.checksum.as_ref().filter(|wanted| **wanted != digest) {
@@ -156,16 +170,40 @@ async fn one(source: &UrlSource, http: &Http, directory: PathBuf) -> Result<Down
     })
 }
 
+/// Who we are to the host of a URL: the secret `HTTP_AUTH_TOKEN_<host>`, else `HTTP_AUTH_HEADER_<host>`, as in BuildKit. It goes
+/// to no other server, also not after a redirect.
+fn authorization(url: &Url, secrets: &Secrets) -> Result<Option<Authorization>, DownloadError> {
+    let (Some(host), Some(origin)) = (url.host_str(), Origin::of(url)) else {
+        return Ok(None);
+    };
+    for (prefix, scheme) in [("HTTP_AUTH_TOKEN_", "Bearer "), ("HTTP_AUTH_HEADER_", "")] {
+        let id = format!("{prefix}{host}");
+        let Some(content) = secrets.get(&id) else {
+            continue;
+        };
+        // A file ends with a line feed.
+        let text = std::str::from_utf8(content.expose()).map(str::trim_ascii_end);
+        let text = text.ok().filter(|text| {
+            let mut bytes = text.bytes();
+            !text.is_empty() && bytes.all(|byte| byte == b' ' || byte.is_ascii_graphic())
+        });
+        let text = text.ok_or(DownloadError::Secret { id })?;
+        let value = Secret::new(format!("{scheme}{text}"));
+        return Ok(Some(Authorization::new(origin, value)));
+    }
+    Ok(None)
+}
+
 /// Downloads until the file is whole, or the policy says enough. Returns its time and its digest.
 async fn to_file(
     http: &Http,
-    url: &Url,
+    request: &Request,
     path: &Path,
     checksum: Option<&Digest>,
 ) -> Result<(SystemTime, Digest), DownloadError> {
     let mut backoff = http.backoff();
     loop {
-        let (error, asked) = match http.send(Request::new(Method::GET, url.clone())).await {
+        let (error, asked) = match http.send(request.clone()).await {
             Ok(response) if response.status().is_success() => {
                 let modified = response
                     .header(&header::LAST_MODIFIED)
@@ -191,6 +229,7 @@ async fn to_file(
             | DownloadError::TooLarge { .. }
             | DownloadError::Checksum { .. }
             | DownloadError::Write { .. }
+            | DownloadError::Secret { .. }
             | DownloadError::Cancelled => false,
         };
         match backoff.next_wait(asked).filter(|_| may_pass) {

@@ -256,7 +256,7 @@ impl Engine<'_> {
             access: &self.request.git,
             services: self.services,
         };
-        download(step, git, &directory)
+        download(step, git, &self.request.secrets, &directory)
     }
 
     /// Where the files are that a mount shows.

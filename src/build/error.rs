@@ -350,6 +350,14 @@ pub enum DownloadError {
         /// What came.
         received: u64,
     },
+    /// A secret that is no header.
+    #[error(
+        "the secret {id} cannot stand in a header: it is empty, or has other than printable ASCII characters"
+    )]
+    Secret {
+        /// The secret's id.
+        id: String,
+    },
     /// The file is larger than anything that belongs into an image.
     #[error("it is larger than {limit} bytes")]
     TooLarge {

@@ -46,7 +46,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::Cache;
-use crate::context::{Context, Network};
+use crate::context::{self, Context, Network};
 use crate::dockerfile;
 use crate::dockerfile::lint::Report;
 use crate::http::Http;
@@ -132,26 +132,24 @@ pub fn run(
     );
 
     // 1. The files.
-    let mut context = Context::fetch(
-        &request.context,
-        request.context_sub_path.as_deref(),
-        &scratch,
-        Network {
-            runtime: &services.runtime,
-            token: &services.token,
-            stores: &request.stores,
-            http: &http,
-            git: &request.git,
-            limit: request.context_limit,
-        },
-    )
-    .map_err(|error| {
+    let network = Network {
+        runtime: &services.runtime,
+        token: &services.token,
+        stores: &request.stores,
+        http: &http,
+        git: &request.git,
+        limit: request.context_limit,
+    };
+    let no_context = |error: context::ContextError| {
         if services.token.is_cancelled() {
             BuildError::Cancelled
         } else {
             error.into()
         }
-    })?;
+    };
+    let sub_path = request.context_sub_path.as_deref();
+    let mut context =
+        Context::fetch(&request.context, sub_path, &scratch, network).map_err(no_context)?;
     events.send(Event::ContextReady {
         source: request.context.to_string(),
         commit: context.fetched().map(|fetched| fetched.commit.clone()),
@@ -166,7 +164,9 @@ pub fn run(
     let request = dated.as_ref().unwrap_or(request);
 
     // 2. The Dockerfile.
-    let text = context.read_dockerfile(&request.dockerfile)?;
+    let text = context
+        .dockerfile(&request.dockerfile, network)
+        .map_err(no_context)?;
     events.send(Event::DockerfileRead {
         name: text.name,
         text: String::from_utf8_lossy(&text.bytes).into_owned(),
@@ -211,7 +211,9 @@ pub fn run(
                 "build arguments that nothing declares: {}",
                 names.join(", ")
             ),
-            PlanWarning::UnusedContexts(_) => warning.to_string(),
+            PlanWarning::UnusedContexts(_) | PlanWarning::WithoutEffect { .. } => {
+                warning.to_string()
+            }
         };
         events.send(Event::Warning {
             message,

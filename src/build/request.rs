@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::auth::{Files, Keychain};
 use crate::cache::WarmBases;
-use crate::context::Source;
 use crate::context::git::GitAccess;
+use crate::context::{DockerfileSource, Source};
 use crate::http::HttpConfig;
 use crate::oci::{Compression, Digest, Platform, Reference};
 use crate::output::Format;
@@ -27,8 +27,8 @@ pub struct Request {
     pub context_limit: u64,
     /// What stands for names in the Dockerfile.
     pub contexts: Vec<BuildContext>,
-    /// The Dockerfile: looked up in the working directory, then in the context.
-    pub dockerfile: PathBuf,
+    /// The Dockerfile.
+    pub dockerfile: DockerfileSource,
     /// Build arguments in order; the last one of a name counts.
     pub build_args: Vec<(String, String)>,
     /// The stage to build; the last one if absent.

@@ -131,9 +131,21 @@ fn code(text: &str) -> String {
     format!("<code>{}</code>", plain(text))
 }
 
-/// Text inside a fence, which it must not end.
+/// Text inside a fence, which it must not end, without the log's colours (`ESC [`, numbers, a letter).
 fn fenced(text: &str) -> String {
-    text.replace("```", "'''").replace('\r', "")
+    let mut plain = String::with_capacity(text.len());
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\u{1b}' => {
+                characters.next();
+                characters.by_ref().find(|c| ('@'..='~').contains(c));
+            }
+            '\r' => {}
+            _ => plain.push(character),
+        }
+    }
+    plain.replace("```", "'''")
 }
 
 fn bytes(bytes: u64) -> String {

@@ -15,14 +15,13 @@ const FLAG: &str = "--build-context";
 /// The name that BuildKit gives to the build context itself.
 const MAIN: &str = "context";
 
-/// Reads the values of the flag; `main` is the build context.
+/// Reads the values of the flag; `is_stdin_taken` says whether standard input is something else already.
 pub(super) fn contexts(
     texts: &[String],
-    main: &Source,
+    mut is_stdin_taken: bool,
     build_args: &[(String, String)],
     env: &Env,
 ) -> Result<Vec<BuildContext>, UsageError> {
-    let mut is_stdin_taken = *main == Source::Stdin;
     let mut contexts = Vec::new();
     for text in texts {
         let (name, label, mut place) = parse(text)?;
@@ -96,6 +95,9 @@ fn parse(text: &str) -> Result<(Reference, String, ContextPlace), UsageError> {
     } else {
         let source = resolve::source(value).map_err(|error| wrong(format!("{label}: {error}")))?;
         ContextPlace::Files(match source {
+            Source::Dash => {
+                return Err(wrong(format!("{label}: write tar://stdin for an archive")));
+            }
             Source::Directory(path) => Source::Directory(absolute(&path)),
             Source::Archive(path) => Source::Archive(absolute(&path)),
             Source::Stdin | Source::Object(_) | Source::Web(_) | Source::Git(_) => source,
@@ -204,13 +206,14 @@ mod tests {
             ("x=oci-layout://d@sha256:1", "x:"),
             ("x=target:y", "bake"),
             ("x=ftp://y", "ftp"),
+            ("x=-", "tar://stdin"),
         ] {
             let error = parse(text).expect_err(text).to_string();
             assert!(error.contains(expect), "{text}: {error}");
         }
         let both = ["x=tar://stdin".to_owned()];
-        let with = |main| contexts(&both, &main, &[], &Env::new([]));
-        assert!(with(Source::Stdin).is_err());
-        assert!(with(Source::Directory(".".into())).is_ok());
+        let with = |is_taken| contexts(&both, is_taken, &[], &Env::new([]));
+        assert!(with(true).is_err());
+        assert!(with(false).is_ok());
     }
 }

@@ -63,8 +63,8 @@ pub(super) const VARIABLES: &[(&str, &str)] = &[
         "who we are to Amazon, with the meaning that its own tools give them",
     ),
     (
-        "S3_ENDPOINT, S3_FORCE_PATH_STYLE, AWS_ENDPOINT_URL_S3",
-        "where the buckets of s3:// contexts are, and whether their names stand in the path: true or false",
+        "S3_ENDPOINT, S3_FORCE_PATH_STYLE, AWS_ENDPOINT_URL_S3, AWS_REQUEST_PAYER",
+        "where the buckets of s3:// contexts are, and whether their names stand in the path: true or false; `requester` where the reader pays",
     ),
     (
         "STORAGE_EMULATOR_HOST, GOOGLE_CLOUD_QUOTA_PROJECT",

@@ -228,7 +228,8 @@ pub(super) enum FormatFlag {
     reason = "each is a switch that is typed"
 )]
 pub(super) struct BuildArgs {
-    /// The Dockerfile: a path, looked up in the working directory first, then in the context
+    /// The Dockerfile: a path, looked up in the working directory first, then in the context; `-` for standard input; or an
+    /// http or https URL
     #[arg(
         short = 'f',
         long,
@@ -238,7 +239,7 @@ pub(super) struct BuildArgs {
         help_heading = "Input"
     )]
     pub dockerfile: PathBuf,
-    /// The build context: a directory, `dir://DIR`, `tar://FILE`, `tar://stdin`, or an archive at a URL, `https://HOST/PATH[#sha256:DIGITS]`, or in a bucket: `s3://BUCKET/KEY`, `gs://BUCKET/OBJECT`, `https://ACCOUNT.blob.core.windows.net/CONTAINER/BLOB`; or a git repository: `git://HOST/PATH[#REFERENCE[#COMMIT]]`, `https://HOST/PATH.git[#REFERENCE[:DIR]]`, `ssh://USER@HOST/PATH`, `USER@HOST:PATH` [default: .; as executor: /workspace]
+    /// The build context: a directory, `dir://DIR`, `tar://FILE`, `tar://stdin`, `-` for an archive or a Dockerfile on standard input, or an archive at a URL, `https://HOST/PATH[#sha256:DIGITS]`, or in a bucket: `s3://BUCKET/KEY`, `gs://BUCKET/OBJECT`, `https://ACCOUNT.blob.core.windows.net/CONTAINER/BLOB`; or a git repository: `git://HOST/PATH[#REFERENCE[#COMMIT]]`, `https://HOST/PATH.git[#REFERENCE[:DIR]]`, `ssh://USER@HOST/PATH`, `USER@HOST:PATH` [default: .; as executor: /workspace]
     #[arg(short = 'c', long, value_name = "URL", help_heading = "Input")]
     pub context: Option<String>,
     /// The most that an archive with a context may unpack to, in bytes or with k, m or g
@@ -664,7 +665,8 @@ pub(super) struct PlanArgs {
 error=true is asked for; 2 the command line is wrong."
 )]
 pub(super) struct CheckArgs {
-    /// The Dockerfile: a path, looked up in the working directory first, then in the context
+    /// The Dockerfile: a path, looked up in the working directory first, then in the context; `-` for standard input; or an
+    /// http or https URL
     #[arg(
         short = 'f',
         long,

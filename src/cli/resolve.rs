@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use crate::auth::Files;
 use crate::build::{CacheOptions, LayerOptions, Outputs, Request, SnapshotOptions};
-use crate::context::{Source, SourceError};
+use crate::context::{DockerfileSource, Source, SourceError};
 use crate::oci::{Compression, Platform, Reference};
 use crate::output::Format;
+use crate::plan::MULTI_PLATFORM;
 
 use super::UsageError;
 use super::cache;
@@ -67,11 +68,37 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         &[&args.build_arg[..], &args.listed_build_arg[..]].concat(),
         env,
     )?;
+    let asks_for_index = build_args
+        .iter()
+        .rev()
+        .find(|(name, _)| name == MULTI_PLATFORM)
+        .is_some_and(|(_, value)| parse_bool(value) == Some(true));
+    if asks_for_index {
+        return Err(UsageError::flag(
+            "--build-arg",
+            format_args!(
+                "{MULTI_PLATFORM} asks for an index of images: make one with `longshore index create`"
+            ),
+        ));
+    }
     let epoch = epoch(&mut build_args, env)?;
     let mut context = context(args, around)?;
     let secrets = run_flags::secrets(&args.secret, env)?;
     super::git::settle(&mut context, &args.git, &build_args, env)?;
-    let contexts = contexts::contexts(&args.build_context, &context, &build_args, env)?;
+    let dockerfile = DockerfileSource::parse(args.dockerfile.clone())
+        .map_err(|error| UsageError::flag("--dockerfile", error))?;
+    let is_stdin = [
+        dockerfile == DockerfileSource::Stdin,
+        matches!(context, Source::Stdin | Source::Dash),
+    ];
+    if is_stdin == [true, true] {
+        return Err(UsageError::flag(
+            "--dockerfile=-",
+            "standard input is the context already",
+        ));
+    }
+    let is_stdin = is_stdin.contains(&true);
+    let contexts = contexts::contexts(&args.build_context, is_stdin, &build_args, env)?;
     let layer_cache = cache::options(args, around)?;
     Ok(Request {
         git: super::git::access(&context, &secrets, env)?,
@@ -79,7 +106,7 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         context_sub_path: args.context_sub_path.clone(),
         context_limit: args.context_limit,
         contexts,
-        dockerfile: args.dockerfile.clone(),
+        dockerfile,
         build_args,
         // CI systems pass an empty text for what nobody set.
         target: args.target.clone().filter(|target| !target.is_empty()),
@@ -187,6 +214,7 @@ pub(super) fn keep(args: &BuildArgs, is_executor: bool) -> Vec<PathBuf> {
         Ok(
             Source::Archive(_)
             | Source::Stdin
+            | Source::Dash
             | Source::Object(_)
             | Source::Web(_)
             | Source::Git(_),
@@ -215,7 +243,9 @@ fn context(args: &BuildArgs, around: &Surroundings) -> Result<Source, UsageError
     Ok(match source {
         Source::Directory(path) => Source::Directory(absolute(&path)),
         Source::Archive(path) => Source::Archive(absolute(&path)),
-        Source::Stdin | Source::Object(_) | Source::Web(_) | Source::Git(_) => source,
+        Source::Stdin | Source::Dash | Source::Object(_) | Source::Web(_) | Source::Git(_) => {
+            source
+        }
     })
 }
 

@@ -7,20 +7,23 @@ use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::http::Http;
+use crate::http::{self, Http};
 use crate::layer::{self, ArchiveOptions, Limits, Owners};
 use crate::rootfs::{self, Leaf, Protected, RelPath, Rootfs};
 use crate::store::{self, Stores};
 
 use super::Source;
+use super::dockerfile::{self, DockerfileSource};
 use super::git::{self, Fetched, GitAccess, GitError, GitServices};
 use super::ignore::{Ignore, IgnoreError};
 use super::web::DownloadError;
 
 /// The largest Dockerfile, in bytes.
-const DOCKERFILE_MAX: u64 = 8 * 1024 * 1024;
+pub(super) const DOCKERFILE_MAX: u64 = 8 * 1024 * 1024;
 /// The largest ignore file, in bytes.
 const IGNORE_MAX: u64 = 1024 * 1024;
+/// So many bytes tell an archive.
+const HEAD_BYTES: u64 = 512;
 /// The ignore file of a context.
 const IGNORE_FILE: &str = ".dockerignore";
 
@@ -33,6 +36,8 @@ pub struct Context {
     /// Whether the files came from elsewhere: then nothing outside of them is read in their name.
     is_confined: bool,
     fetched: Option<Fetched>,
+    /// The Dockerfile, if it came in place of the files.
+    given: Option<DockerfileText>,
 }
 
 /// What a context that is elsewhere is fetched with.
@@ -96,6 +101,36 @@ pub enum ContextError {
     /// The repository cannot be fetched.
     #[error("the context cannot be fetched: {0}")]
     Git(#[source] Box<GitError>),
+    /// A Dockerfile is to come from a terminal.
+    #[error(
+        "the Dockerfile is to be read from standard input, which is a terminal: pipe it into the program (with docker run, add -i)"
+    )]
+    DockerfileTerminal,
+    /// A Dockerfile cannot be downloaded.
+    #[error("cannot download the Dockerfile {url}")]
+    DockerfileUrl {
+        /// Where it is.
+        url: String,
+        /// Why.
+        source: Box<http::Error>,
+    },
+    /// The server has no Dockerfile for us.
+    #[error("cannot download the Dockerfile {url}: the server answered {status}")]
+    DockerfileStatus {
+        /// Where it is.
+        url: String,
+        /// The answer.
+        status: http::StatusCode,
+    },
+    /// The build was called off.
+    #[error("the build was called off")]
+    CalledOff,
+    /// Standard input is a Dockerfile, and another one was asked for.
+    #[error("standard input holds a Dockerfile, and --dockerfile names {path}: leave one of them out", path = path.display())]
+    TwoDockerfiles {
+        /// The path that was asked for.
+        path: PathBuf,
+    },
     /// The archive cannot be downloaded.
     #[error("the context cannot be fetched: {0}")]
     Web(#[from] DownloadError),
@@ -156,6 +191,7 @@ impl Context {
         network: Network<'_>,
     ) -> Result<Self, ContextError> {
         let mut fetched = None;
+        let mut given = None;
         let directory = match source {
             Source::Directory(path) => return Self::open(path.clone(), sub_path),
             Source::Archive(path) => {
@@ -172,6 +208,25 @@ impl Context {
                     return Err(ContextError::Terminal);
                 }
                 extract(stdin, source.to_string(), scratch, network.limit)?
+            }
+            Source::Dash => {
+                let stdin = io::stdin();
+                if io::IsTerminal::is_terminal(&stdin) {
+                    return Err(ContextError::Terminal);
+                }
+                let name = source.to_string();
+                let mut head = Vec::new();
+                let read = (&stdin).take(HEAD_BYTES).read_to_end(&mut head);
+                read.map_err(|source| ContextError::Open {
+                    name: name.clone(),
+                    source,
+                })?;
+                if layer::Format::recognize(&head).is_some() {
+                    extract(head.chain(stdin), name, scratch, network.limit)?
+                } else {
+                    given = Some(dockerfile::of_stdin(&head)?);
+                    new_directory(scratch)?
+                }
             }
             Source::Object(location) => {
                 let object = network.runtime.block_on(network.stores.open(location))?;
@@ -209,6 +264,7 @@ impl Context {
         let mut context = Self::open(directory, sub_path)?;
         context.is_confined = true;
         context.fetched = fetched;
+        context.given = given;
         Ok(context)
     }
 
@@ -247,6 +303,7 @@ impl Context {
             ignore: None,
             is_confined: false,
             fetched: None,
+            given: None,
         })
     }
 
@@ -270,6 +327,40 @@ impl Context {
         self.ignore.as_ref()
     }
 
+    /// Reads the Dockerfile, wherever it is, and the ignore file that goes with it: for one that is in no directory, that of the
+    /// context.
+    ///
+    /// # Errors
+    /// When there is none, or it or its ignore file cannot be read.
+    pub fn dockerfile(
+        &mut self,
+        source: &DockerfileSource,
+        network: Network<'_>,
+    ) -> Result<DockerfileText, ContextError> {
+        let text = match source {
+            DockerfileSource::Path(path) => return self.read_dockerfile(path),
+            DockerfileSource::Stdin => return self.stdin_dockerfile(),
+            DockerfileSource::Url(url) => dockerfile::of_url(url, network)?,
+        };
+        if self.given.is_some() {
+            return Err(ContextError::TwoDockerfiles {
+                path: source.to_string().into(),
+            });
+        }
+        self.read_own_ignore()?;
+        Ok(text)
+    }
+
+    /// Reads the Dockerfile from standard input.
+    ///
+    /// # Errors
+    /// When it cannot be read, or the context's ignore file cannot.
+    pub fn stdin_dockerfile(&mut self) -> Result<DockerfileText, ContextError> {
+        let text = dockerfile::of_stdin(&[])?;
+        self.read_own_ignore()?;
+        Ok(text)
+    }
+
     /// Reads the Dockerfile and the ignore file that goes with it.
     ///
     /// The path is looked up in the working directory first, then in the context, as kaniko does; a bare `Dockerfile`
@@ -280,6 +371,14 @@ impl Context {
     /// When there is none, or it or its ignore file cannot be read.
     pub fn read_dockerfile(&mut self, path: &Path) -> Result<DockerfileText, ContextError> {
         let is_default = path == Path::new("Dockerfile");
+        if let Some(given) = &self.given {
+            if is_default {
+                return Ok(given.clone());
+            }
+            return Err(ContextError::TwoDockerfiles {
+                path: path.to_owned(),
+            });
+        }
         let mut candidates = vec![self.directory.join(path)];
         if is_default {
             candidates.push(self.directory.join("dockerfile"));

@@ -4,6 +4,7 @@
 //! Dockerfile. The files themselves are never filtered: [`ignore`] decides when a COPY looks. This room runs no program
 //! and reads nothing outside of the context but the Dockerfile that it is told.
 
+mod dockerfile;
 mod fetch;
 pub mod git;
 pub mod glob;
@@ -11,6 +12,7 @@ pub mod ignore;
 mod source;
 mod web;
 
+pub use dockerfile::DockerfileSource;
 pub use fetch::{Context, ContextError, DockerfileText, Network};
 pub use source::{Source, SourceError};
 pub use web::{DownloadError, WebArchive, WebError};

@@ -17,6 +17,8 @@ pub enum Source {
     Archive(PathBuf),
     /// A tar archive on standard input, plain or compressed.
     Stdin,
+    /// Standard input: a tar archive, or a Dockerfile and no files.
+    Dash,
     /// A tar archive in an object store, plain or compressed.
     Object(Location),
     /// A tar archive at a URL, plain or compressed.
@@ -54,7 +56,7 @@ pub enum SourceError {
 }
 
 impl Source {
-    /// Parses the value of `--context`: a bare path, `dir://PATH`, `tar://PATH`, `tar://stdin`, an object of a store, an archive at a URL, or a git
+    /// Parses the value of `--context`: a bare path, `-`, `dir://PATH`, `tar://PATH`, `tar://stdin`, an object of a store, an archive at a URL, or a git
     /// repository as kaniko (`git://`) or BuildKit write it.
     ///
     /// # Errors
@@ -66,6 +68,7 @@ impl Source {
         let Some((scheme, rest)) = text.split_once("://") else {
             return match text {
                 "" => Err(SourceError::Empty(text.to_owned())),
+                "-" => Ok(Self::Dash),
                 path => Ok(Self::Directory(path.into())),
             };
         };
@@ -98,6 +101,7 @@ impl fmt::Display for Source {
             Self::Directory(path) => write!(f, "{}", path.display()),
             Self::Archive(path) => write!(f, "tar://{}", path.display()),
             Self::Stdin => f.write_str("tar://stdin"),
+            Self::Dash => f.write_str("standard input"),
             Self::Object(location) => location.fmt(f),
             Self::Web(archive) => archive.fmt(f),
             Self::Git(repository) => repository.fmt(f),
@@ -119,6 +123,8 @@ mod tests {
             Ok(Source::Archive("x.tar.gz".into()))
         );
         assert_eq!(parse("tar://stdin"), Ok(Source::Stdin));
+        assert_eq!(parse("-"), Ok(Source::Dash));
+        assert_eq!(parse("./-"), Ok(Source::Directory("./-".into())));
         assert!(matches!(parse("s3://bucket/key"), Ok(Source::Object(_))));
         assert!(matches!(
             parse("s3:///key"),

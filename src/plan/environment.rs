@@ -146,7 +146,7 @@ pub(super) fn proxies(options: &Options) -> Vec<(String, String)> {
 /// Whether a build argument does something without an ARG that names it.
 pub(super) fn is_predefined(name: &str) -> bool {
     PROXIES.iter().any(|proxy| proxy.eq_ignore_ascii_case(name))
-        || name.starts_with("BUILDKIT_")
+        || super::magic::is_known(name)
         || name == "SOURCE_DATE_EPOCH"
         || ["TARGET", "BUILD"].iter().any(|side| {
             name.strip_prefix(side).is_some_and(|rest| {

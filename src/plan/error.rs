@@ -274,4 +274,12 @@ pub enum PlanWarning {
     /// Named contexts that the Dockerfile does not name.
     #[error("nothing in the Dockerfile names the build contexts {}", .0.join(", "))]
     UnusedContexts(Vec<String>),
+    /// A build argument that means something to BuildKit and nothing here.
+    #[error("the build argument {name} has no effect: {instead}")]
+    WithoutEffect {
+        /// Its name.
+        name: &'static str,
+        /// Why, and what to do instead.
+        instead: &'static str,
+    },
 }

@@ -12,6 +12,7 @@ mod environment;
 mod error;
 mod expand;
 mod golang;
+mod magic;
 mod mount;
 mod options;
 mod outline;
@@ -30,6 +31,7 @@ mod triggers;
 pub use chmod::{ChmodError, ChmodSpec};
 pub use environment::automatic_args;
 pub use error::{PlanError, PlanWarning};
+pub use magic::MULTI_PLATFORM;
 pub use options::{ContextKind, NamedContext, Options};
 pub use outline::{ImageUse, Outline, OutlineBase, OutlineStage, outline};
 pub use step::{
@@ -95,6 +97,7 @@ pub fn plan(
         warnings: unused_build_args(dockerfile, options)
             .into_iter()
             .chain(unused_contexts)
+            .chain(magic::without_effect(options))
             .collect(),
     })
 }

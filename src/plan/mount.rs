@@ -2,6 +2,7 @@
 
 use crate::dockerfile::{Mount, MountError, MountType, Run, Span, Spanned};
 
+use super::magic;
 use super::sources::{Source, mount_source};
 use super::stage::State;
 use super::{CacheMount, CopyFrom, MountAccess, MountKind, PlanError, RunMount, path};
@@ -63,10 +64,13 @@ impl State<'_> {
             MountType::Cache => {
                 let target = self.mount_target(&mount.target)?;
                 MountKind::Cache(CacheMount {
-                    id: match mount.id.as_str() {
-                        "" => target.clone(),
-                        id => id.to_owned(),
-                    },
+                    id: magic::cache_id(
+                        self.scope.options,
+                        match mount.id.as_str() {
+                            "" => target.clone(),
+                            id => id.to_owned(),
+                        },
+                    ),
                     sharing: mount.sharing,
                     from: match &mount.from {
                         None => None,

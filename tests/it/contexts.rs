@@ -221,3 +221,61 @@ fn dockerfiles_are_found_and_missed() {
         .mistake()
         .says("not a regular file");
 }
+
+#[test]
+fn a_dockerfile_comes_on_standard_input() {
+    let Some(scene) = Scene::new() else { return };
+    scene
+        .file("a", "1")
+        .file(".dockerignore", "hidden\n")
+        .file("hidden", "2");
+    let text = b"FROM scratch\nCOPY . /\n".to_vec();
+    let image = scene.build().arg("-f-").stdin(text.clone()).image();
+    assert_eq!(image.paths(), [".dockerignore", "a"]);
+    // With no context but standard input there are no files.
+    let alone = b"FROM scratch\nCOPY <<E /made\ninline\nE\n".to_vec();
+    let build = || scene.longshore(&["build", "-"]);
+    assert_eq!(build().stdin(alone.clone()).image().paths(), ["made"]);
+    let image = scene.longshore(&["build", "-c", "-"]).stdin(alone).image();
+    assert_eq!(image.file("made").text(), "inline\n");
+    // An archive is told by its content.
+    for bytes in [archive(), gzip(&archive())] {
+        let image = build().stdin(bytes.clone()).image();
+        assert_eq!(image.file("a").text(), "packed");
+        let image = build().arg("-f=sub/Dockerfile").stdin(bytes).image();
+        assert_eq!(image.file("a").text(), "packed");
+    }
+    let finished = build()
+        .stdin(b"FROM scratch\nCOPPY a /\n".to_vec())
+        .mistake();
+    finished
+        .says("standard input:2:1")
+        .says("did you mean COPY");
+    build().stdin(Vec::new()).mistake().says("empty");
+    let finished = build().arg("-fother").stdin(text.clone()).mistake();
+    finished.says("standard input holds a Dockerfile");
+    let finished = build().arg("-f-").stdin(text.clone()).mistake();
+    finished.says("standard input is the context already");
+    let large = vec![b'#'; (8 << 20) + 1];
+    scene
+        .build()
+        .arg("-f-")
+        .stdin(large)
+        .mistake()
+        .says("larger than 8388608 bytes");
+
+    let checked = scene.longshore(&["check", "-f-", "."]);
+    let checked = checked
+        .stdin(b"FROM scratch\nMAINTAINER me\n".to_vec())
+        .success();
+    assert!(
+        checked.stdout.contains("MaintainerDeprecated"),
+        "{}",
+        checked.stdout
+    );
+    assert!(
+        checked.stdout.contains("standard input:2"),
+        "{}",
+        checked.stdout
+    );
+}

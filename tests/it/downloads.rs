@@ -178,3 +178,89 @@ fn copy_takes_no_url() {
     let failed = scene.mistake("FROM scratch\nCOPY https://example.com/x /\n");
     failed.says("only ADD takes URLs").says("use ADD");
 }
+
+#[test]
+fn a_dockerfile_is_downloaded() {
+    let Some(scene) = Scene::new() else { return };
+    scene
+        .file("a", "1")
+        .file(".dockerignore", "b\n")
+        .file("b", "2");
+    let server = Server::new(|path, number| match (path, number) {
+        ("/x/Dockerfile?token=planted-token", 0) => {
+            status("503 Service Unavailable\r\nretry-after: 0")
+        }
+        ("/x/Dockerfile?token=planted-token", _) => ok("", b"FROM scratch\nCOPY . /\n"),
+        ("/wrong", _) => ok("", b"FROM scratch\nCOPPY a /\n"),
+        _ => status("404 Not Found"),
+    });
+    let host = &server.address;
+    let with = |path: &str| scene.build().arg(format!("-f=http://{host}{path}"));
+    let image = with("/x/Dockerfile?token=planted-token").image();
+    assert_eq!(image.paths(), [".dockerignore", "a"]);
+    with("/none")
+        .mistake()
+        .says("cannot download the Dockerfile")
+        .says("404");
+    with("/wrong")
+        .mistake()
+        .says(&format!("http://{host}/wrong:2:1"));
+    let wrong = scene
+        .build()
+        .arg(format!("-f=http://user:planted-secret@{host}/wrong"));
+    wrong.mistake().keeps("planted-secret");
+}
+
+#[test]
+fn a_secret_is_shown_to_the_host_that_it_is_for() {
+    let Some(scene) = Scene::new() else { return };
+    let other = Server::new(|_, _| ok("", b"elsewhere"));
+    let target = format!("302 Found\r\nlocation: http://{}/there", other.address);
+    let server = Server::new(move |path, _| match path {
+        "/moved" => status(&target),
+        _ => ok("", b"content"),
+    });
+    let host = &server.address;
+    let seen = |server: &Server| {
+        let heads = server.heads();
+        let last = heads.last().expect("a request").to_ascii_lowercase();
+        let line = last
+            .lines()
+            .find_map(|line| line.strip_prefix("authorization: "));
+        line.map(str::to_owned)
+    };
+    scene
+        .file("token", "planted-token\n")
+        .file("header", "Basic cGxhbnRlZA==");
+    let token = scene.path("token").display().to_string();
+    let header = scene.path("header").display().to_string();
+    let build = |path: &str, secrets: &[&str]| {
+        scene.dockerfile(&format!("FROM scratch\nADD http://{host}{path} /f\n"));
+        let secrets = secrets.iter().flat_map(|text| ["--secret", text]);
+        scene.build().args(secrets).image()
+    };
+    let token = format!("id=HTTP_AUTH_TOKEN_127.0.0.1,src={token}");
+    let header = format!("id=HTTP_AUTH_HEADER_127.0.0.1,src={header}");
+    let image = build("/f", &[&token]);
+    assert_eq!(seen(&server).as_deref(), Some("bearer planted-token"));
+    assert!(!image.document.to_string().contains("planted"));
+    build("/f", &[&header]);
+    assert_eq!(seen(&server).as_deref(), Some("basic cgxhbnrlza=="));
+    // As in BuildKit, the token is stronger.
+    build("/f", &[&header, &token]);
+    assert_eq!(seen(&server).as_deref(), Some("bearer planted-token"));
+    // One for another host stays here, and no server sends it on.
+    build("/f", &[&token.replace("127.0.0.1,", "localhost,")]);
+    assert_eq!(seen(&server), None);
+    let image = build("/moved", &[&token]);
+    assert_eq!(image.file("f").text(), "elsewhere");
+    assert_eq!(seen(&server).as_deref(), Some("bearer planted-token"));
+    assert_eq!(seen(&other), None);
+    // What is no header is told without its value.
+    scene.file("token", "planted\r\nx: y");
+    scene.dockerfile(&format!("FROM scratch\nADD http://{host}/f /f\n"));
+    let finished = scene.build().args(["--secret", &token]).mistake();
+    finished
+        .says("HTTP_AUTH_TOKEN_127.0.0.1 cannot stand in a header")
+        .keeps("planted");
+}

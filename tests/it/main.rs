@@ -38,6 +38,8 @@ mod pruning;
 mod pushing;
 mod registries;
 mod repeating;
+#[cfg(feature = "git")]
+mod repositories;
 mod running;
 mod saving;
 mod settings;

@@ -462,3 +462,27 @@ fn scripts_in_heredocs_have_mounts() {
         Vec::<String>::new()
     );
 }
+
+#[test]
+fn a_namespace_keeps_caches_of_one_name_apart() {
+    let Some(scene) = Scene::with_busybox() else {
+        return;
+    };
+    scene.dockerfile(&format!(
+        "{SHELL}RUN --mount=type=cache,target=/c ls /c > /seen; touch /c/left\n"
+    ));
+    let seen = |args: &[&str]| {
+        scene
+            .build()
+            .args(args)
+            .image()
+            .file("seen")
+            .text()
+            .to_owned()
+    };
+    let one = "--build-arg=BUILDKIT_CACHE_MOUNT_NS=one";
+    assert_eq!(seen(&[one]), "");
+    assert_eq!(seen(&[one]), "left\n");
+    assert_eq!(seen(&["--build-arg=BUILDKIT_CACHE_MOUNT_NS=two"]), "");
+    assert_eq!(seen(&[]), "");
+}

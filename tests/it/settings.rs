@@ -237,3 +237,41 @@ fn a_continued_line_and_comments() {
     let image = scene.image("FROM scratch\r\nLABEL a=1\r\n");
     assert_eq!(image.config()["Labels"], json!({"a": "1"}));
 }
+
+#[test]
+fn settings_of_buildkit_that_do_nothing_are_told() {
+    let Some(scene) = Scene::new() else { return };
+    scene.dockerfile("FROM scratch\nCOPY Dockerfile /\n");
+    let build = |args: &[&str]| {
+        let args = args.iter().flat_map(|arg| ["--build-arg", arg]);
+        scene.build().arg("--no-push").args(args)
+    };
+    let finished = build(&[
+        "BUILDKIT_INLINE_CACHE=1",
+        "BUILDKIT_SYNTAX=example.com/frontend",
+        "BUILDKIT_SANDBOX_HOSTNAME=h",
+        "BUILDKIT_NONSENSE=1",
+    ])
+    .success();
+    finished
+        .says("BUILDKIT_INLINE_CACHE has no effect: layers are remembered with --cache")
+        .says("BUILDKIT_SYNTAX has no effect")
+        .says("BUILDKIT_SANDBOX_HOSTNAME has no effect")
+        .says("build arguments that nothing declares: BUILDKIT_NONSENSE");
+    let finished = build(&[
+        "BUILDKIT_INLINE_CACHE=0",
+        "BUILDKIT_SYNTAX=docker/dockerfile:1.7",
+        "BUILDKIT_MULTI_PLATFORM=0",
+        "BUILDKIT_CONTEXT_KEEP_GIT_DIR=1",
+    ])
+    .success();
+    assert!(
+        !finished.stderr.contains("BUILDKIT_"),
+        "{}",
+        finished.stderr
+    );
+    let finished = build(&["BUILDKIT_MULTI_PLATFORM=1"]).mistake();
+    finished
+        .says("BUILDKIT_MULTI_PLATFORM")
+        .says("longshore index create");
+}

@@ -192,6 +192,21 @@ fn a_bucket_elsewhere_is_found() {
 }
 
 #[test]
+fn the_reader_pays_where_the_bucket_says_so() {
+    let Some(scene) = Scene::new() else { return };
+    let bytes = archive();
+    let expect = from_file(&scene, &bytes);
+    let mock = s3(bytes, None, |request| {
+        let pays = request.header("x-amz-request-payer") == Some("requester");
+        (!pays).then(|| Reply::Full(403, vec![], vec![]))
+    });
+    let call = build(&scene, &mock, "s3://bucket").env("AWS_REQUEST_PAYER", "requester");
+    assert_eq!(digest(call), expect);
+    let failed = build(&scene, &mock, "s3://bucket").arg("--no-push");
+    failed.mistake().says("not allowed");
+}
+
+#[test]
 fn what_cannot_be_read_says_why() {
     let Some(scene) = Scene::new() else { return };
     let bytes = archive();

@@ -239,6 +239,7 @@ result 'no program of a repository ran' test ! -e "$work/marker"
 mkdir -p "$work/ssh" "$work/keyed/.ssh" "$work/agent/.ssh" "$work/hashed/.ssh" "$work/locked/.ssh" "$work/other/.ssh" /run/sshd 2>/dev/null
 ssh-keygen -q -t ed25519 -N '' -f "$work/ssh/host" -C host
 ssh-keygen -q -t ecdsa -N '' -f "$work/ssh/host-ecdsa" -C host
+ssh-keygen -q -t rsa -b 2048 -N '' -f "$work/ssh/host-rsa" -C host
 ssh-keygen -q -t ed25519 -N '' -f "$work/keyed/.ssh/id_ed25519" -C keyed
 ssh-keygen -q -t ecdsa -N '' -f "$work/ssh/agent" -C "the agent's"
 ssh-keygen -q -t rsa -b 2048 -N '' -f "$work/ssh/agent-rsa" -C 'an old one'
@@ -254,6 +255,7 @@ Port $free
 ListenAddress 127.0.0.1
 HostKey $work/ssh/host
 HostKey $work/ssh/host-ecdsa
+HostKey $work/ssh/host-rsa
 AuthorizedKeysFile $work/ssh/$2
 PidFile $work/ssh/$1.pid
 StrictModes no
@@ -310,6 +312,8 @@ result 'a key that is not known' refuses '.ssh/id_ed25519 was refused' other -c 
 result 'a key with a passphrase' refuses 'it has a passphrase' locked -c "$repository"
 result 'a host that is not known' refuses "the host key of [localhost]:$old is not known, ssh-ed25519 SHA256:" keyed -c "ssh://$me@localhost:$old/x.git"
 result 'and how to make it known' grep -qF "$(known "$old" host)" "$work/log"
+known "$new" host-rsa >"$work/other/.ssh/known_hosts"
+result 'a host that is known by RSA alone' refuses "the host key of [localhost]:$new is not known, ssh-ed25519" other -c "$repository"
 known "$new" agent >"$work/other/.ssh/known_hosts"
 result 'a host with another key' refuses 'somebody may be in between' other -c "$repository"
 { known "$new" host && echo "@revoked * $(cut -d' ' -f1,2 "$work/ssh/host.pub")"; } >"$work/other/.ssh/known_hosts"

@@ -145,8 +145,15 @@ fn find(args: &CheckArgs, env: &Env) -> Result<(Findings, bool), Failure> {
     let failed = |error: crate::context::ContextError| Failure::Context(Box::new(error.into()));
     let sub_path = args.context_sub_path.as_deref();
     let mut context = Context::open(directory.clone(), sub_path).map_err(failed)?;
-    let file = context.read_dockerfile(&args.dockerfile).map_err(failed)?;
-    let path = shown_path(args, directory, &file.name);
+    let (file, path) = if args.dockerfile == Path::new("-") {
+        let file = context.stdin_dockerfile().map_err(failed)?;
+        let path = file.name.clone();
+        (file, path)
+    } else {
+        let file = context.read_dockerfile(&args.dockerfile).map_err(failed)?;
+        let path = shown_path(args, directory, &file.name);
+        (file, path)
+    };
     let mut findings = Findings {
         source: SourceText {
             name: path.clone(),

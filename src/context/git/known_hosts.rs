@@ -23,7 +23,8 @@ impl KnownHost {
     /// Looks a host up in the texts of `known_hosts` files. Lines that cannot be read say nothing, as for OpenSSH.
     ///
     /// # Deviation
-    /// Certificates of hosts are not understood, so `@cert-authority` says nothing either.
+    /// Certificates of hosts and keys of RSA are not understood (russh is built without RSA), so they say nothing either: a
+    /// host that is known by its RSA key alone is not known.
     pub(super) fn find(host: &str, port: u16, files: &[(String, String)]) -> Self {
         let name = match port {
             SSH_PORT => host.to_owned(),
@@ -46,6 +47,7 @@ impl KnownHost {
             }
             let found = (file.clone(), entry.public_key().clone());
             match entry.marker() {
+                None if is_rsa(&found.1.algorithm()) => {}
                 None => known.keys.push(found),
                 Some(Marker::Revoked) => known.revoked.push(found),
                 Some(Marker::CertAuthority) => {}
@@ -58,10 +60,10 @@ impl KnownHost {
     pub(super) fn algorithms(&self, all: &[Algorithm]) -> Cow<'static, [Algorithm]> {
         let is_known = |algorithm: &Algorithm| {
             let mut keys = self.keys.iter();
-            keys.any(|(_, key)| is_same_kind(&key.algorithm(), algorithm))
+            keys.any(|(_, key)| key.algorithm() == *algorithm)
         };
-        let (known, others): (Vec<Algorithm>, Vec<Algorithm>) =
-            all.iter().cloned().partition(is_known);
+        let usable = all.iter().filter(|algorithm| !is_rsa(algorithm));
+        let (known, others): (Vec<Algorithm>, Vec<Algorithm>) = usable.cloned().partition(is_known);
         Cow::Owned([known, others].concat())
     }
 
@@ -105,11 +107,8 @@ fn line(host: &str, key: &PublicKey) -> String {
     format!("{host} {}", text.trim_end())
 }
 
-fn is_same_kind(one: &Algorithm, other: &Algorithm) -> bool {
-    match (one, other) {
-        (Algorithm::Rsa { .. }, Algorithm::Rsa { .. }) => true,
-        (one, other) => one == other,
-    }
+fn is_rsa(algorithm: &Algorithm) -> bool {
+    matches!(algorithm, Algorithm::Rsa { .. })
 }
 
 fn matches(patterns: &HostPatterns, name: &str) -> bool {

@@ -244,7 +244,7 @@ fn unused_build_arguments_are_named() {
         ("OTHER", "1"),
         ("HTTP_proxy", "1"),
         ("TARGETOS", "linux"),
-        ("BUILDKIT_INLINE_CACHE", "1"),
+        ("BUILDKIT_CONTEXT_KEEP_GIT_DIR", "1"),
         ("SOURCE_DATE_EPOCH", "0"),
         ("TYPO", "1"),
         ("AGAIN", "1"),

@@ -9,7 +9,7 @@ mod write;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{Builder, Region, RequestChecksumCalculation};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_s3::types::{ChecksumMode, ChecksumType};
+use aws_sdk_s3::types::{ChecksumMode, ChecksumType, RequestPayer};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use base64::Engine as _;
 use bytes::Bytes;
@@ -34,6 +34,8 @@ pub(super) struct Bucket {
     client: Client,
     name: String,
     identity: String,
+    /// Who pays for a transfer, if not the bucket's owner.
+    payer: Option<RequestPayer>,
 }
 
 /// An object of a bucket.
@@ -62,6 +64,10 @@ impl Bucket {
             client: client(clouds, &aws, &region, name)?,
             name: bucket.to_owned(),
             identity: keys.source,
+            payer: clouds
+                .variables
+                .get("AWS_REQUEST_PAYER")
+                .map(RequestPayer::from),
         };
         Ok((bucket, aws, region))
     }
@@ -141,6 +147,7 @@ impl Object {
             .client
             .head_object()
             .bucket(&self.bucket.name)
+            .set_request_payer(self.bucket.payer.clone())
             .key(&self.key)
             .set_version_id(self.version.clone())
             .checksum_mode(ChecksumMode::Enabled)
@@ -188,6 +195,7 @@ impl Object {
             .client
             .get_object()
             .bucket(&self.bucket.name)
+            .set_request_payer(self.bucket.payer.clone())
             .key(&self.key)
             .set_version_id(self.version.clone())
             .range(format!("bytes={start}-{}", start + length - 1))

@@ -66,6 +66,7 @@ impl Bucket {
             .client
             .put_object()
             .bucket(&self.name)
+            .set_request_payer(self.payer.clone())
             .key(key)
             .set_if_none_match(put.if_absent.then(|| "*".to_owned()))
             .body(stream(bytes))
@@ -85,6 +86,7 @@ impl Bucket {
             .client
             .create_multipart_upload()
             .bucket(&self.name)
+            .set_request_payer(self.payer.clone())
             .key(key)
             .send()
             .await;
@@ -99,6 +101,7 @@ impl Bucket {
                 .client
                 .abort_multipart_upload()
                 .bucket(&self.name)
+                .set_request_payer(self.payer.clone())
                 .key(key)
                 .upload_id(&id)
                 .send()
@@ -118,6 +121,7 @@ impl Bucket {
                 .client
                 .upload_part()
                 .bucket(&self.name)
+                .set_request_payer(self.payer.clone())
                 .key(key)
                 .upload_id(id)
                 .part_number(number)
@@ -147,6 +151,7 @@ impl Bucket {
             .client
             .complete_multipart_upload()
             .bucket(&self.name)
+            .set_request_payer(self.payer.clone())
             .key(key)
             .upload_id(id)
             .set_if_none_match(put.if_absent.then(|| "*".to_owned()))
@@ -188,6 +193,7 @@ impl Bucket {
                 .client
                 .list_objects_v2()
                 .bucket(&self.name)
+                .set_request_payer(self.payer.clone())
                 .prefix(prefix)
                 .set_continuation_token(after.take())
                 .send()
@@ -223,6 +229,7 @@ impl Bucket {
             .client
             .delete_object()
             .bucket(&self.name)
+            .set_request_payer(self.payer.clone())
             .key(key)
             .send()
             .await;

@@ -296,11 +296,10 @@ fn mistakes_become_annotations_at_their_line() {
     failed.says("::error file=Dockerfile,line=3,title=longshore::");
     assert!(errors[0].text.contains("missing"), "{failed}");
     assert!(!scene.out("output").exists(), "no outputs of what failed");
-    assert!(
-        fs::read_to_string(scene.out("summary"))
-            .unwrap()
-            .contains("was not built")
-    );
+    let summary = fs::read_to_string(scene.out("summary")).unwrap();
+    assert!(summary.contains("was not built"), "{summary}");
+    assert!(summary.contains("3 | COPY missing /b"), "{summary}");
+    assert!(!summary.contains('\u{1b}'), "{summary}");
     scene.dockerfile("FROM scratch\nCOPIE a\nRUNN b\n");
     let failed = scene.build().github(&scene).run();
     assert!(!failed.status.success(), "{failed}");

@@ -1,5 +1,6 @@
 //! Archives that want out, or want two readers to disagree.
 
+mod amounts;
 mod format;
 mod marks;
 mod names;
