@@ -145,10 +145,7 @@ impl Facts<'_> {
         let mut hasher = KeyHasher::new("trace");
         let destination = request.outputs.destinations.first();
         hasher.optional("destination", destination.map(Reference::name));
-        hasher.field(
-            "dockerfile",
-            request.dockerfile.to_string_lossy().as_bytes(),
-        );
+        hasher.field("dockerfile", format!("{:?}", request.dockerfile));
         let below = request.context_sub_path.as_ref();
         hasher.optional(
             "below",
