@@ -1,5 +1,6 @@
 //! The caches of one build: opened, keys made for them, and what comes out of them made sure of.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,16 +12,18 @@ use crate::output::{ImageLayer, LayerSource};
 use crate::plan::{ChmodSpec, CopyFrom, CopySource, Plan};
 use crate::registry::{Action, Client};
 
-use super::ahead::diff_ids;
-use super::contents;
+use super::ahead::{Hits, diff_ids};
+use super::contents::{self, Seen};
 use super::engine::{Engine, Stack};
+use super::explain::{Facts, Traced};
 use super::fetch::Image;
 use super::keys::{Inputs, Keys};
 use super::named::NamedFiles;
+use super::need::Needs;
 use super::request::CachePlace;
 use super::sources::SourceTree;
 use super::stage::StageResult;
-use super::{BuildError, Request, block_on, publish};
+use super::{BuildError, Request, Services, block_on, publish};
 
 /// Where layers are kept.
 #[derive(Clone, Debug)]
@@ -48,20 +51,7 @@ impl Caches {
             if opened.iter().any(|(known, _)| *known == place) {
                 continue;
             }
-            let client = client.clone();
-            let cache = Cache::new(match place {
-                CachePlace::Registry(reference) => Arc::new(RegistryPlace::new(client, reference)),
-                CachePlace::Image(reference) => {
-                    let platform = request.platform.clone();
-                    Arc::new(RegistryPlace::with_image(client, reference, platform))
-                }
-                CachePlace::Directory(path) => Arc::new(DirectoryPlace::new(path.clone(), client)),
-                CachePlace::Bucket(options) => Arc::new(BucketPlace::new(client, scratch, options)),
-                CachePlace::Gha(options) => {
-                    Arc::new(GhaPlace::new(http.clone(), client, scratch, options))
-                }
-            });
-            opened.push((place, cache));
+            opened.push((place, open_one(place, request, (http, client), scratch)));
         }
         let caches = |places: &'_ [CachePlace]| {
             let of = |place: &CachePlace| {
@@ -84,6 +74,36 @@ impl Caches {
     }
 }
 
+/// Opens caches one by one: for what is not looked up and kept with the layers.
+pub(super) fn open(
+    places: &[CachePlace],
+    request: &Request,
+    through: (&Http, &Client),
+    scratch: &Path,
+) -> Vec<Cache> {
+    let open = |place| open_one(place, request, through, scratch);
+    places.iter().map(open).collect()
+}
+
+fn open_one(
+    place: &CachePlace,
+    request: &Request,
+    (http, client): (&Http, &Client),
+    scratch: &Path,
+) -> Cache {
+    let client = client.clone();
+    Cache::new(match place {
+        CachePlace::Registry(reference) => Arc::new(RegistryPlace::new(client, reference)),
+        CachePlace::Image(reference) => {
+            let platform = request.platform.clone();
+            Arc::new(RegistryPlace::with_image(client, reference, platform))
+        }
+        CachePlace::Directory(path) => Arc::new(DirectoryPlace::new(path.clone(), client)),
+        CachePlace::Bucket(options) => Arc::new(BucketPlace::new(client, scratch, options)),
+        CachePlace::Gha(options) => Arc::new(GhaPlace::new(http.clone(), client, scratch, options)),
+    })
+}
+
 /// Makes the keys of a plan, if anything is remembered.
 pub(super) fn keys(
     request: &Request,
@@ -91,17 +111,59 @@ pub(super) fn keys(
     images: &[Image],
     context: &Context,
     named: &[Option<NamedFiles>],
-) -> Option<Keys> {
+) -> Option<Known> {
     let mut inputs = Files {
         images,
         context,
         named,
+        step: (0, 0),
+        seen: HashMap::new(),
     };
     let (layers, snapshot) = (&request.layers, &request.snapshot);
-    request
-        .cache
-        .is_on()
-        .then(|| Keys::of(plan, layers, snapshot, &mut inputs))
+    if !request.cache.is_on() {
+        return None;
+    }
+    let keys = Keys::of(plan, layers, snapshot, &mut inputs);
+    let facts = Facts {
+        request,
+        plan,
+        images,
+        keys: &keys,
+        files: inputs.seen,
+    };
+    let traced = facts.trace();
+    Some(Known { keys, traced })
+}
+
+/// The keys of a plan, and what they are made of.
+pub(super) struct Known {
+    pub(super) keys: Keys,
+    pub(super) traced: Traced,
+}
+
+/// Whether anything is left to do beyond what the caches have. Says which steps are there and why the others are not, where that is asked for.
+pub(super) fn has_work(
+    request: &Request,
+    plan: &Plan,
+    known: &Known,
+    hits: &Hits,
+    caches: &[Cache],
+    services: &Services,
+) -> Result<bool, BuildError> {
+    let single = request.layers.single;
+    let done = hits.done(plan, &known.keys, single);
+    let needs = Needs::of(plan, done, single);
+    let has_work = needs.has_any_work(plan);
+    if request.cache.explains {
+        let earlier = if has_work {
+            known.traced.earlier(caches, services)?
+        } else {
+            None
+        };
+        let events = &*services.events;
+        known.traced.tell(plan, &needs, earlier.as_ref(), events);
+    }
+    Ok(has_work)
 }
 
 /// What the keys are made of: images and the context.
@@ -109,9 +171,17 @@ struct Files<'a> {
     images: &'a [Image],
     context: &'a Context,
     named: &'a [Option<NamedFiles>],
+    /// The stage and number of the step that is looked at.
+    step: (usize, usize),
+    /// What each step takes out of the context.
+    seen: HashMap<(usize, usize), Seen>,
 }
 
 impl Inputs for Files<'_> {
+    fn begin(&mut self, stage: usize, number: usize) {
+        self.step = (stage, number);
+    }
+
     fn layers_of_image(&self, image: usize) -> Vec<Digest> {
         diff_ids(&self.images[image].layers)
     }
@@ -129,7 +199,13 @@ impl Inputs for Files<'_> {
                 SourceTree::of_context(self.context)
             }
         };
-        contents::digest(sources, chmod, &tree, &mut Vec::new()).ok()
+        contents::digest(
+            sources,
+            chmod,
+            &tree,
+            self.seen.entry(self.step).or_default(),
+        )
+        .ok()
     }
 }
 

@@ -29,6 +29,7 @@ use super::layers::{self, Packed, Packer};
 use super::named::NamedFiles;
 use super::need::{Needs, read_by};
 use super::repository::Git;
+use super::saved::SavedMounts;
 use super::schedule;
 use super::sources::SourceTree;
 use super::stage::{Failed, Parent, StageResult};
@@ -39,6 +40,8 @@ use super::{BuildError, CopyError, Request, Services, mount};
 /// What all stages of one build share.
 pub(super) struct Engine<'a> {
     pub(super) request: &'a Request,
+    /// Cache mounts that survive the machine.
+    pub(super) mounts: &'a SavedMounts<'a>,
     pub(super) plan: &'a Plan,
     pub(super) outline: &'a Outline,
     pub(super) images: &'a [Image],

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::cache::Miss;
 use crate::dockerfile::Span;
 use crate::dockerfile::lint::Finding;
 use crate::oci::{Digest, Platform, Reference};
@@ -29,6 +30,30 @@ pub enum Direction {
     Pull,
     /// To a registry.
     Push,
+}
+
+/// What became of the content of a cache mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MountChange {
+    /// It was restored out of an archive.
+    Restored {
+        /// The size of the archive.
+        bytes: u64,
+    },
+    /// It was saved as an archive.
+    Saved {
+        /// The size of the archive.
+        bytes: u64,
+    },
+    /// It is what it was restored from.
+    Unchanged,
+    /// It is too large to be saved.
+    TooLarge {
+        /// The bytes of its files.
+        bytes: u64,
+        /// How many may be.
+        limit: u64,
+    },
 }
 
 /// How a step was carried out.
@@ -127,6 +152,26 @@ pub enum Event {
         digest: Digest,
         /// The layer's compressed size in bytes.
         size: u64,
+    },
+    /// What the caches know of a step.
+    CacheExplained {
+        /// The stage's name.
+        stage: String,
+        /// The step's place, from 1.
+        number: usize,
+        /// How many steps the stage has.
+        of: usize,
+        /// The instruction, on one line.
+        display: String,
+        /// Why it is not there; `None` if it is.
+        miss: Option<Miss>,
+    },
+    /// The content of a cache mount was taken from somewhere, or saved.
+    CacheMount {
+        /// Its id.
+        id: String,
+        /// What became of it.
+        change: MountChange,
     },
     /// A step begins.
     StepStarted {

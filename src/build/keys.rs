@@ -35,6 +35,9 @@ struct StageKeys {
 
 /// What the keys are made of besides the plan.
 pub(super) trait Inputs {
+    /// Is told which step comes next.
+    fn begin(&mut self, _stage: usize, _number: usize) {}
+
     /// The digests of an image's layers, uncompressed.
     fn layers_of_image(&self, image: usize) -> Vec<Digest>;
 
@@ -80,7 +83,7 @@ impl Keys {
     ) -> Self {
         let settings = settings(layers, snapshot);
         let mut keys = Self { stages: Vec::new() };
-        for stage in &plan.stages {
+        for (index, stage) in plan.stages.iter().enumerate() {
             let below = match stage.base {
                 StageBase::Scratch => Some(Chain::on(base(&stage.platform, &[]))),
                 StageBase::Image(image) => {
@@ -91,7 +94,8 @@ impl Keys {
             };
             let mut current = below.as_ref().map(Chain::top);
             let mut steps: Vec<Option<CacheKey>> = Vec::new();
-            for step in &stage.steps {
+            for (number, step) in stage.steps.iter().enumerate() {
+                inputs.begin(index, number);
                 let own = match &step.kind {
                     StepKind::Metadata | StepKind::Silent => {
                         steps.push(None);
@@ -140,6 +144,11 @@ impl Keys {
     /// What a stage begins with.
     pub(super) fn below(&self, stage: usize) -> Option<&Chain> {
         self.stages[stage].below.as_ref()
+    }
+
+    /// The key of what a stage ends with.
+    pub(super) fn end(&self, stage: usize) -> Option<CacheKey> {
+        self.stages[stage].end.as_ref().map(Chain::top)
     }
 
     /// What leads from the base at the bottom to the layer of a step.

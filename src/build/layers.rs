@@ -80,12 +80,12 @@ impl Drop for Packing {
 /// Makes layers.
 #[derive(Clone, Debug)]
 pub(super) struct Packer {
-    compression: Compression,
-    level: Option<i32>,
-    newest_mtime: Option<Timestamp>,
-    threads: NonZeroUsize,
-    scratch: PathBuf,
-    token: CancellationToken,
+    pub(super) compression: Compression,
+    pub(super) level: Option<i32>,
+    pub(super) newest_mtime: Option<Timestamp>,
+    pub(super) threads: NonZeroUsize,
+    pub(super) scratch: PathBuf,
+    pub(super) token: CancellationToken,
 }
 
 /// A file that is written until the build is called off.

@@ -14,6 +14,7 @@ mod download;
 mod engine;
 mod error;
 mod event;
+mod explain;
 mod fetch;
 mod filter;
 mod keys;
@@ -27,6 +28,7 @@ mod publish;
 mod repository;
 mod request;
 mod run;
+mod saved;
 mod schedule;
 mod sources;
 mod stage;
@@ -55,14 +57,14 @@ use crate::rootfs::{Protected, RelPath};
 use crate::sandbox::{Cancel, Executor, Isolation};
 
 pub use error::{BuildError, CopyError, CopyFailure, DownloadError, UserError};
-pub use event::{Direction, Event, Events, StepResult, Stream};
+pub use event::{Direction, Event, Events, MountChange, StepResult, Stream};
 pub use fetch::{check_push, tell_notes};
 pub use lint::{Known, check};
 pub use mount::MountFailure;
 pub use publish::on_event as on_output_event;
 pub use request::{
-    BuildContext, CacheOptions, CachePlace, ContextPlace, LayerOptions, Outputs, Request,
-    SnapshotOptions,
+    BuildContext, CacheOptions, CachePlace, ContextPlace, LayerOptions, MountOptions, Outputs,
+    Request, SnapshotOptions,
 };
 
 use ahead::{Faults, Hits, Look};
@@ -72,6 +74,7 @@ use fetch::Image;
 use keys::Keys;
 use named::NamedFiles;
 use need::Needs;
+use saved::SavedMounts;
 use stage::StageResult;
 use upload::Uploads;
 
@@ -229,7 +232,8 @@ pub fn run(
 
     // 6. What the caches have, known before anything is unpacked; then the stages, as far as they are needed. The layers go
     // to registries and caches meanwhile, and what was made is kept also if a later step fails.
-    let keys = caching::keys(request, &plan, &images, &context, &named);
+    let known_steps = caching::keys(request, &plan, &images, &context, &named);
+    let keys = known_steps.as_ref().map(|known| &known.keys);
     let caches = Caches::open(request, &http, &client, &scratch);
     for notice in &request.cache.notices {
         events.send(Event::Warning {
@@ -237,9 +241,14 @@ pub fn run(
             span: None,
         });
     }
-    let hits = match &keys {
+    let hits = match keys {
         Some(keys) => look_ahead(request, &plan, keys, &caches.from, services)?,
         None => Hits::default(),
+    };
+    let traced = match &known_steps {
+        Some(known) => caching::has_work(request, &plan, known, &hits, &caches.from, services)?
+            .then_some(&known.traced),
+        None => None,
     };
     let on_event = publish::on_event(&services.events);
     let uploads = Uploads::new(
@@ -250,12 +259,15 @@ pub fn run(
         request.outputs.pushed_to(),
         caches.to,
     );
+    let rights = (executor.ownership(), executor.isolation());
+    let mounts = SavedMounts::new(request, services, (&http, &client), &scratch, rights);
     let parts = Parts {
         request,
+        mounts: &mounts,
         plan: &plan,
         outline: &outline,
         images: &images,
-        keys: keys.as_ref(),
+        keys,
         context: &context,
         named: &named,
         executor: &*executor,
@@ -268,7 +280,8 @@ pub fn run(
         request.files.leave();
     }
     let built = parts.build(hits, services);
-    let settled = block_on(services, uploads.finish());
+    let traced = traced.filter(|_| built.is_ok());
+    let settled = block_on(services, uploads.finish(traced));
     let StageResult { config, layers, .. } = built?;
     settled?;
 
@@ -285,8 +298,9 @@ pub fn run(
 
     uploads.check_kept()?;
 
-    // 8. What came of it, in files; then the build's own directories go.
+    // 8. What came of it, in files; then cache mounts are saved, and the build's own directories go.
     publish::write_reports(&published, request, &*services.events)?;
+    mounts.save()?;
     executor.finish()?;
     Ok(Outcome {
         digest: image.descriptor.digest.clone(),
@@ -349,6 +363,7 @@ fn report_checks(report: &Report, events: &dyn Events) -> Result<(), BuildError>
 /// What the steps of a build work with.
 struct Parts<'a> {
     request: &'a Request,
+    mounts: &'a SavedMounts<'a>,
     plan: &'a Plan,
     outline: &'a Outline,
     images: &'a [Image],
@@ -387,6 +402,7 @@ impl Parts<'_> {
         let services = services.for_stages()?;
         let engine = Engine {
             request: self.request,
+            mounts: self.mounts,
             plan: self.plan,
             outline: self.outline,
             images: self.images,

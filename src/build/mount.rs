@@ -15,8 +15,8 @@ use crate::plan::{
 };
 use crate::rootfs::{Protected, RelPath, Rootfs, Timestamp};
 use crate::sandbox::{
-    CacheIdentity, CacheMounts, Content, HeldCache, Mount, MountKind as SandboxKind, Network,
-    Ownership, Sharing, Writes,
+    Beginning, CacheIdentity, CacheMounts, Content, HeldCache, Mount, MountKind as SandboxKind,
+    Network, Ownership, Sharing, Writes,
 };
 
 use super::copy::copy;
@@ -282,10 +282,19 @@ impl Giver<'_> {
                 }
                 _ => None,
             };
+            let mounts = self.engine.mounts;
+            let restore = |directory: &Path| mounts.restore(&identity, directory);
+            let beginning = Beginning {
+                copy_of: seed.as_deref(),
+                restore: Some(&restore),
+            };
             let take = |sharing| {
-                let held = store.acquire(&identity, sharing, seed.as_deref(), &is_cancelled)?;
+                let held = store.acquire(&identity, sharing, &beginning, &is_cancelled)?;
                 held.ok_or(BuildError::Cancelled)
             };
+            if users.iter().any(|(cache, _)| !cache.read_only) {
+                mounts.is_used(&identity);
+            }
             // One command that has the same cache twice does not wait for itself.
             let (private, common): (Vec<_>, Vec<_>) = users
                 .into_iter()

@@ -84,6 +84,8 @@ pub struct Request {
     pub created: i64,
     /// What is remembered between builds.
     pub cache: CacheOptions,
+    /// The cache mounts that are saved and restored.
+    pub mounts: MountOptions,
     /// Base images that are on this machine already.
     pub warm: Option<WarmBases>,
     /// How many threads compress and scan.
@@ -218,6 +220,28 @@ pub struct CacheOptions {
     pub copies: bool,
     /// What the user should know of the caches that were asked for.
     pub notices: Vec<String>,
+    /// Whether it is told of each step if it is in a cache, and why not.
+    pub explains: bool,
+}
+
+/// Where cache mounts are saved and restored.
+#[derive(Clone, Debug, Default)]
+pub struct MountOptions {
+    /// Where they are restored from, in this order.
+    pub from: Vec<CachePlace>,
+    /// Where they are saved.
+    pub to: Vec<CachePlace>,
+    /// What tells them apart from others of the same id.
+    pub scope: Option<String>,
+    /// The bytes that the files of one may have.
+    pub max_size: u64,
+}
+
+impl MountOptions {
+    /// Whether they are saved where they are restored from, and nowhere else.
+    pub(super) fn is_one_place(&self) -> bool {
+        self.from.len() == 1 && self.from == self.to
+    }
 }
 
 /// A place that keeps layers.

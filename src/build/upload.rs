@@ -18,6 +18,7 @@ use super::BuildError;
 use super::ahead::Faults;
 use super::caching::Target;
 use super::event::Events;
+use super::explain::Traced;
 
 /// The uploads of one build.
 pub(super) struct Uploads {
@@ -119,9 +120,18 @@ impl Uploads {
         std::mem::take(&mut *self.failed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Waits until no upload is on the way, and lets the caches write what they put off until now.
-    pub(super) async fn finish(&self) {
-        self.settle().await;
+    /// Waits until no upload is on the way, keeps what the steps were made of, and lets the caches write what they put off
+    /// until now.
+    pub(super) async fn finish(&self, traced: Option<&Traced>) {
+        let tracing = async {
+            let Some(traced) = traced else { return };
+            for Target { cache, .. } in &self.targets {
+                if let Err(error) = traced.keep(cache).await {
+                    self.faults.tell(&*self.events, &cache.name(), &error);
+                }
+            }
+        };
+        futures_util::future::join(self.settle(), tracing).await;
         for target in &self.targets {
             if let Err(error) = target.cache.finish().await {
                 self.teller().tell(target, error);

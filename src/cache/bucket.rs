@@ -127,6 +127,8 @@ impl Shared {
         } = &self.options;
         match name.kind {
             Kind::Step => format!("{documents}{cache}/{}.json", name.key),
+            Kind::Trace => format!("{documents}{cache}/traces/{}.json", name.key),
+            Kind::Mount => format!("{documents}{cache}/mounts/{}.json", name.key),
         }
     }
 

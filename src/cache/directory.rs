@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! <dir>/entries/<key>.json     an entry; its time of modification says when it was used last
-//! <dir>/blobs/sha256/<hex>     a layer
+//! <dir>/traces/<key>.json      a trace
+//! <dir>/mounts/<key>.json      what is kept of a cache mount
+//! <dir>/blobs/sha256/<hex>     a layer, or the archive of a cache mount
 //! ```
 //! Everything appears under its name by a rename, so that a reader sees all of it or nothing, and two writers of the same
 //! entry do no harm. A layer is hashed before it is used: a disk that lies makes a miss, not an image.
@@ -41,6 +43,8 @@ impl DirectoryPlace {
     fn document_path(&self, name: &DocumentName) -> PathBuf {
         let below = match name.kind {
             Kind::Step => "entries",
+            Kind::Trace => "traces",
+            Kind::Mount => "mounts",
         };
         self.directory
             .join(below)

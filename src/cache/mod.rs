@@ -17,12 +17,16 @@ mod directory;
 mod entry;
 mod gha;
 mod inline;
+mod kept;
 mod key;
 mod place;
 mod registry;
+mod saved_mount;
 mod shelf;
 mod steps;
 mod stored;
+mod stored_registry;
+mod trace;
 
 use std::path::PathBuf;
 
@@ -35,11 +39,15 @@ pub use directory::DirectoryPlace;
 pub use entry::{Entry, Record, Unfit};
 pub use gha::{GhaOptions, GhaPlace};
 pub use inline::embed;
+pub use kept::{Kept, Pruned};
 pub use key::{CacheKey, KeyHasher};
 pub use place::{Document, DocumentName, FoundDocument, Kind, Part, Place};
 pub use registry::RegistryPlace;
+pub use saved_mount::SavedMount;
 pub use steps::Cache;
-pub use stored::{Kept, Pruned, StoredEntries};
+pub use stored::StoredEntries;
+pub use stored_registry::RepositoryEntries;
+pub use trace::{Change, Difference, Input, InputKind, Miss, StepTrace, Trace};
 
 /// An entry to be kept.
 #[derive(Clone, Debug)]

@@ -14,6 +14,10 @@ use super::{CacheKey, Error};
 pub enum Kind {
     /// An entry: what came of a step.
     Step,
+    /// A trace: what the steps of a build were made of.
+    Trace,
+    /// The content of a cache mount.
+    Mount,
 }
 
 /// The name of a document.

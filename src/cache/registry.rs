@@ -68,6 +68,9 @@ impl RegistryPlace {
     fn tag(&self, name: &DocumentName) -> String {
         match name.kind {
             Kind::Step => format!("{}{}", self.prefix, name.key),
+            // As long as the tag of a step: there is room for no more.
+            Kind::Mount => format!("{}mount-{:.58}", self.prefix, name.key.to_string()),
+            Kind::Trace => format!("{}trace-{:.58}", self.prefix, name.key.to_string()),
         }
     }
 
@@ -125,6 +128,10 @@ impl RegistryPlace {
 
     async fn keep(&self, name: &DocumentName, document: &Document) -> Result<(), Error> {
         let (config, manifest) = documents(document)?;
+        if document.parts.is_empty() {
+            let empty = BlobSource::Bytes(Bytes::from_static(EMPTY));
+            self.push_blob(&empty_layer(), &empty, &[]).await?;
+        }
         let config_descriptor = Descriptor::of(MediaType::OCI_CONFIG, &config);
         self.push_blob(&config_descriptor, &BlobSource::Bytes(config), &[])
             .await?;
@@ -174,6 +181,13 @@ impl Place for RegistryPlace {
     }
 }
 
+/// The layer of what has none: an empty object (image-spec manifest.md "Guidance for an Empty Descriptor").
+const EMPTY: &[u8] = b"{}";
+
+fn empty_layer() -> Descriptor {
+    Descriptor::of("application/vnd.oci.empty.v1+json", EMPTY)
+}
+
 /// The configuration and the manifest that a document is kept as.
 fn documents(document: &Document) -> Result<(Bytes, Bytes), Error> {
     let parts = &document.parts;
@@ -194,7 +208,11 @@ fn documents(document: &Document) -> Result<(Bytes, Bytes), Error> {
         schema_version: 2,
         media_type: Some(MediaType::OCI_MANIFEST.into()),
         config: Descriptor::of(MediaType::OCI_CONFIG, &config),
-        layers: parts.iter().map(|part| part.blob.clone()).collect(),
+        layers: if parts.is_empty() {
+            vec![empty_layer()]
+        } else {
+            parts.iter().map(|part| part.blob.clone()).collect()
+        },
         annotations: BTreeMap::from([(ENTRY_ANNOTATION.to_owned(), document.text.clone())]),
     };
     let manifest = serde_json::to_vec(&manifest).map_err(Error::Json)?;
@@ -202,7 +220,7 @@ fn documents(document: &Document) -> Result<(Bytes, Bytes), Error> {
 }
 
 /// Reads a document out of a manifest.
-fn parse(bytes: &[u8], media_type: &MediaType) -> Result<FoundDocument, Unfit> {
+pub(super) fn parse(bytes: &[u8], media_type: &MediaType) -> Result<FoundDocument, Unfit> {
     let malformed = |error: &dyn std::fmt::Display| Unfit::Malformed(error.to_string());
     let parsed = oci::Document::parse(bytes, media_type).map_err(|error| malformed(&error))?;
     let mut manifest = match parsed {

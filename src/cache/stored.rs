@@ -3,16 +3,17 @@
 //! An entry that is removed while a build uses it is a miss there. A layer goes when no entry names it and it is not new: the
 //! entry of a new one may be about to be written.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::oci::{Descriptor, Digest};
+use crate::oci::Digest;
 
 use super::directory::failed;
-use super::{CacheKey, Entry, Error};
+use super::kept::{KeptDocument, Selection};
+use super::{Entry, Error, Kept, Pruned, SavedMount};
 
 /// A layer without an entry is left alone for so long, in seconds.
 const ORPHAN_SECS: u64 = 3600;
@@ -21,30 +22,6 @@ const ORPHAN_SECS: u64 = 3600;
 #[derive(Clone, Debug)]
 pub struct StoredEntries {
     directory: PathBuf,
-}
-
-/// An entry in a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
-    /// Its key.
-    pub key: CacheKey,
-    /// When it was used last, in seconds since 1970.
-    pub used: i64,
-    /// Its own layer.
-    pub layer: Descriptor,
-    /// The instruction.
-    pub step: String,
-    /// All layers that it takes.
-    layers: Vec<Descriptor>,
-}
-
-/// What was removed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pruned {
-    /// Entries.
-    pub entries: usize,
-    /// Bytes of layers.
-    pub bytes: u64,
 }
 
 impl StoredEntries {
@@ -69,6 +46,23 @@ impl StoredEntries {
                     layer: last.layer.clone(),
                     step: last.step.clone(),
                     layers: entry.layers().cloned().collect(),
+                    document: KeptDocument::File(path),
+                });
+            }
+        }
+        for (name, path) in names(&self.directory.join("mounts"))? {
+            let key = name
+                .strip_suffix(".json")
+                .and_then(|name| name.parse().ok());
+            let saved = key.and_then(|key| SavedMount::parse(&fs::read(&path).ok()?, &key).ok());
+            if let Some(saved) = saved {
+                kept.push(Kept {
+                    key: saved.key,
+                    used: modified(&path).unwrap_or_default(),
+                    layer: saved.archive.clone(),
+                    step: saved.title(),
+                    layers: vec![saved.archive],
+                    document: KeptDocument::File(path),
                 });
             }
         }
@@ -80,46 +74,27 @@ impl StoredEntries {
     /// `max_size` bytes at most, then all layers that no entry needs.
     pub fn prune(&self, unused_since: Option<i64>, max_size: Option<u64>) -> Result<Pruned, Error> {
         let kept = self.list()?;
-        let mut users: HashMap<Digest, usize> = HashMap::new();
-        let mut total = 0;
-        for layer in kept.iter().flat_map(|kept| &kept.layers) {
-            let users = users.entry(layer.digest.clone()).or_default();
-            if *users == 0 {
-                total += layer.size;
-            }
-            *users += 1;
-        }
+        let selection = Selection::of(&kept, unused_since, max_size);
         let mut pruned = Pruned::default();
-        let mut gone = HashSet::new();
-        for entry in &kept {
-            let is_old = unused_since.is_some_and(|since| entry.used < since);
-            let is_too_much = max_size.is_some_and(|most| total > most);
-            if !is_old && !is_too_much {
-                continue;
+        for one in &selection.gone {
+            if let KeptDocument::File(path) = &one.document {
+                remove(path)?;
+                pruned.entries += 1;
             }
-            remove(
-                &self
-                    .directory
-                    .join("entries")
-                    .join(format!("{}.json", entry.key)),
-            )?;
-            pruned.entries += 1;
-            for layer in &entry.layers {
-                if let Some(users) = users.get_mut(&layer.digest) {
-                    *users -= 1;
-                    if *users == 0 {
-                        total -= layer.size;
-                        gone.insert(layer.digest.clone());
-                    }
-                }
+        }
+        for (_, path) in names(&self.directory.join("traces"))? {
+            if unused_since.is_some_and(|since| modified(&path).is_some_and(|used| used < since)) {
+                remove(&path)?;
             }
         }
         for (name, path) in names(&self.directory.join("blobs/sha256"))? {
             let digest: Option<Digest> = format!("sha256:{name}").parse().ok();
-            let is_used = digest
-                .as_ref()
-                .is_some_and(|digest| users.get(digest).is_some_and(|users| *users > 0));
-            let is_gone = digest.as_ref().is_some_and(|digest| gone.contains(digest));
+            let is_in = |digests: &HashSet<Digest>| {
+                digest
+                    .as_ref()
+                    .is_some_and(|digest| digests.contains(digest))
+            };
+            let (is_used, is_gone) = (is_in(&selection.needed), is_in(&selection.freed));
             if is_gone || (!is_used && is_old(&path)) {
                 pruned.bytes += fs::metadata(&path).map_or(0, |metadata| metadata.len());
                 remove(&path)?;

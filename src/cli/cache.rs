@@ -2,25 +2,28 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{ArgAction, Args, Subcommand};
+use clap::{ArgAction, Args};
 
 use crate::auth::Files;
-use crate::build::{CacheOptions, CachePlace};
-use crate::cache::{self, StoredEntries, WarmBases};
+use crate::build::{CacheOptions, CachePlace, MountOptions};
+use crate::cache::WarmBases;
 use crate::http::HttpConfig;
 use crate::oci::Reference;
 use crate::store::Stores;
 
 use super::UsageError;
-use super::diagnostic;
 use super::env::Env;
 use super::flags::{BuildArgs, switch};
+use super::kept::size;
 use super::places::{self, Around, Direction, Named};
-use super::render::bytes_text;
 use super::resolve::{Surroundings, absolute};
 
 /// The flags of the cache.
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch that is typed"
+)]
 pub(super) struct CacheArgs {
     /// Look layers up in a cache, and keep new ones there
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Cache")]
@@ -49,151 +52,33 @@ pub(super) struct CacheArgs {
     /// Accepted: layers are streamed and never held in memory, whatever this says
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL", help_heading = "Cache")]
     pub compressed_caching: Option<bool>,
-    /// Only look layers up, keep none
+    /// Say of each step whether it is in the cache, and if not, what changed since the last build that kept it
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Cache")]
+    pub cache_explain: bool,
+    /// Save the caches of RUN --mount=type=cache where layers are kept, and restore them from where layers are looked up
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Cache")]
+    pub cache_mounts: bool,
+    /// A place to restore cache mounts from, as --cache-from takes it; may be repeated
+    #[arg(long, value_name = "CACHE", help_heading = "Cache")]
+    pub cache_mounts_from: Vec<String>,
+    /// A place to save cache mounts in, as --cache-to takes it; may be repeated
+    #[arg(long, value_name = "CACHE", help_heading = "Cache")]
+    pub cache_mounts_to: Vec<String>,
+    /// A name that tells cache mounts apart from others of the same id: a project, a branch
+    #[arg(long, value_name = "NAME", help_heading = "Cache")]
+    pub cache_mounts_scope: Option<String>,
+    /// A cache mount whose files have more bytes is not saved [default: 5GB]
+    #[arg(long, value_name = "SIZE", help_heading = "Cache")]
+    pub cache_mounts_max_size: Option<String>,
+    /// Only look layers up and restore cache mounts, keep none
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Cache")]
     pub no_push_cache: bool,
-}
-
-/// The flags of `longshore cache list` and `longshore cache prune`.
-#[derive(Debug, Args)]
-pub(super) struct KeptArgs {
-    /// The cache: a directory, as `oci:PATH` or as a path
-    #[arg(long, value_name = "DIRECTORY")]
-    pub cache_repo: String,
-}
-
-/// The flags of `longshore cache prune`.
-#[derive(Debug, Args)]
-pub(super) struct PruneArgs {
-    /// The cache.
-    #[command(flatten)]
-    pub kept: KeptArgs,
-    /// Remove what was not used for so long: 336h, 1h30m
-    #[arg(long, value_name = "DURATION")]
-    pub max_age: Option<String>,
-    /// Remove what was used the longest ago, until the layers have so many bytes at most: 500000000, 500MB, 10GB
-    #[arg(long, value_name = "SIZE")]
-    pub max_size: Option<String>,
-}
-
-/// What to do with a cache.
-#[derive(Debug, Subcommand)]
-pub(super) enum CacheCommand {
-    /// List what a cache keeps, the least recently used first
-    List(KeptArgs),
-    /// Remove entries, and the layers that no other entry needs
-    Prune(PruneArgs),
-}
-
-/// Carries a command out; `now` is in seconds since 1970.
-pub(super) fn command(command: &CacheCommand, now: i64) -> u8 {
-    let done = match command {
-        CacheCommand::List(args) => list(args),
-        CacheCommand::Prune(args) => prune(args, now),
-    };
-    match done {
-        Ok(()) => 0,
-        Err(KeptError::Usage(error)) => super::report_usage(&error),
-        Err(KeptError::Cache(error)) => {
-            super::print_error(&diagnostic::plain(&diagnostic::chain(&error), None, false));
-            1
-        }
-    }
-}
-
-enum KeptError {
-    Usage(UsageError),
-    Cache(cache::Error),
-}
-
-impl From<UsageError> for KeptError {
-    fn from(error: UsageError) -> Self {
-        Self::Usage(error)
-    }
-}
-
-impl From<cache::Error> for KeptError {
-    fn from(error: cache::Error) -> Self {
-        Self::Cache(error)
-    }
-}
-
-fn list(args: &KeptArgs) -> Result<(), KeptError> {
-    for kept in directory(args)?.list()? {
-        super::print_line(&format!(
-            "{}  {}  {:>10}  {}",
-            kept.key,
-            jiff::Timestamp::from_second(kept.used).unwrap_or_default(),
-            bytes_text(kept.layer.size),
-            kept.step,
-        ));
-    }
-    Ok(())
-}
-
-fn prune(args: &PruneArgs, now: i64) -> Result<(), KeptError> {
-    let max_age = match &args.max_age {
-        None => None,
-        Some(text) => Some(duration(text).ok_or_else(|| {
-            UsageError::flag(
-                "--max-age",
-                format_args!("\"{text}\" is not a duration such as 336h"),
-            )
-        })?),
-    };
-    let max_size = match &args.max_size {
-        None => None,
-        Some(text) => Some(size(text).ok_or_else(|| {
-            UsageError::flag(
-                "--max-size",
-                format_args!("\"{text}\" is not a size such as 500MB"),
-            )
-        })?),
-    };
-    if max_age.is_none() && max_size.is_none() {
-        return Err(UsageError::flag("cache prune", "say --max-age or --max-size").into());
-    }
-    let directory = directory(&args.kept)?;
-    let pruned = directory.prune(max_age.map(|age| now.saturating_sub(age)), max_size)?;
-    super::print_line(&format!(
-        "{} entries and {} of layers removed",
-        pruned.entries,
-        bytes_text(pruned.bytes)
-    ));
-    Ok(())
-}
-
-fn directory(args: &KeptArgs) -> Result<StoredEntries, UsageError> {
-    let text = args.cache_repo.as_str();
-    let path = Path::new(text.strip_prefix("oci:").unwrap_or(text));
-    if !path.is_dir() {
-        return Err(UsageError::flag(
-            "--cache-repo",
-            format_args!("{text} is not a directory: what a registry keeps, the registry removes"),
-        ));
-    }
-    Ok(StoredEntries::new(absolute(path)))
-}
-
-/// A size in bytes, with the units of powers of 1000 that the log uses.
-fn size(text: &str) -> Option<u64> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let factor: u64 = match text[digits..].trim() {
-        "" | "B" => 1,
-        "kB" | "KB" => 1_000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        _ => return None,
-    };
-    text[..digits].parse::<u64>().ok()?.checked_mul(factor)
 }
 
 /// For how long a layer is used: two weeks, as in kaniko.
 const DEFAULT_TTL_SECS: i64 = 336 * 3600;
 
-/// Makes the options out of kaniko's flags.
+/// Makes the options out of kaniko's flags and buildx's: for layers, and for cache mounts.
 ///
 /// # Deviation
 /// kaniko caches layers of COPY only with `--cache-copy-layers`. Here both are on: a build in which nothing changed finds
@@ -204,7 +89,7 @@ pub(super) fn options(
     around: &Surroundings,
     http: &HttpConfig,
     files: &Files,
-) -> Result<CacheOptions, UsageError> {
+) -> Result<(CacheOptions, MountOptions), UsageError> {
     let credentials = &args.credentials;
     let stores = |env: &Env| super::keychain::stores(credentials, env, http, files);
     let places_around = Around {
@@ -238,11 +123,12 @@ pub(super) fn options(
         }
     }
     let ttl_secs = ttl_secs(args.cache_ttl.as_deref())?;
+    let mounts = mounts(args, (&from, &to), &places_around, &mut notices)?;
     if args.no_push_cache {
         to.clear();
         is_inline = false;
     }
-    Ok(CacheOptions {
+    let layers = CacheOptions {
         from,
         to,
         required,
@@ -253,6 +139,71 @@ pub(super) fn options(
         runs: args.cache_run_layers.unwrap_or(true),
         copies: args.cache_copy_layers.unwrap_or(true),
         notices,
+        explains: args.cache_explain,
+    };
+    Ok((layers, mounts))
+}
+
+const MOUNTS_FROM: &str = "--cache-mounts-from";
+const MOUNTS_TO: &str = "--cache-mounts-to";
+
+/// The most that the files of a cache mount may have, in bytes: about what a CI system keeps for a job.
+const DEFAULT_MOUNT_SIZE: u64 = 5_000_000_000;
+
+/// Where cache mounts are saved and restored; `layers` is where layers are looked up and kept.
+fn mounts(
+    args: &CacheArgs,
+    layers: (&[CachePlace], &[CachePlace]),
+    around: &Around<'_>,
+    notices: &mut Vec<String>,
+) -> Result<MountOptions, UsageError> {
+    let (mut from, mut to) = (Vec::new(), Vec::new());
+    if args.cache_mounts {
+        if layers.0.is_empty() && layers.1.is_empty() {
+            return Err(UsageError::flag(
+                "--cache-mounts",
+                "needs a place: --cache, --cache-from or --cache-to, or say --cache-mounts-from and --cache-mounts-to",
+            ));
+        }
+        let beside =
+            |places: &[CachePlace]| places.iter().cloned().map(places::mounts_in).collect();
+        (from, to) = (beside(layers.0), beside(layers.1));
+    }
+    for (flag, direction, texts, named) in [
+        (
+            MOUNTS_FROM,
+            Direction::From,
+            &args.cache_mounts_from,
+            &mut from,
+        ),
+        (MOUNTS_TO, Direction::To, &args.cache_mounts_to, &mut to),
+    ] {
+        for text in texts {
+            match places::of_mounts(flag, direction, text, around)? {
+                Ok(place) => named.push(place),
+                Err(reason) if !notices.contains(&reason) => notices.push(reason),
+                Err(_) => {}
+            }
+        }
+    }
+    if args.no_push_cache {
+        to.clear();
+    }
+    let max_size = match &args.cache_mounts_max_size {
+        Some(text) => size(text).ok_or_else(|| {
+            UsageError::flag(
+                "--cache-mounts-max-size",
+                format_args!("\"{text}\" is not a size such as 500MB"),
+            )
+        })?,
+        None => DEFAULT_MOUNT_SIZE,
+    };
+    let scope = args.cache_mounts_scope.clone();
+    Ok(MountOptions {
+        from,
+        to,
+        scope: scope.filter(|scope| !scope.is_empty()),
+        max_size,
     })
 }
 
@@ -332,9 +283,10 @@ pub(super) fn directories(args: &BuildArgs) -> Vec<PathBuf> {
         env: &env,
         stores: &stores,
     };
-    let from = args.caching.cache_from.iter();
+    let caching = &args.caching;
+    let from = caching.cache_from.iter().chain(&caching.cache_mounts_from);
     let from = from.map(|text| (Direction::From, text));
-    let to = args.caching.cache_to.iter();
+    let to = caching.cache_to.iter().chain(&caching.cache_mounts_to);
     let named = from.chain(to.map(|text| (Direction::To, text)));
     // What is wrong is told when the options are made; a directory needs nothing of the environment.
     let places =
@@ -393,7 +345,8 @@ pub(super) fn duration(text: &str) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{duration, size};
+    use super::super::kept::size;
+    use super::duration;
 
     #[test]
     fn sizes_have_units() {

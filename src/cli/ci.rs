@@ -265,7 +265,11 @@ impl Platform {
         {
             self.is_guarded = true;
             let caching = &mut args.caching;
-            if (caching.cache || !caching.cache_to.is_empty()) && !caching.no_push_cache {
+            let writes = caching.cache
+                || caching.cache_mounts
+                || !caching.cache_to.is_empty()
+                || !caching.cache_mounts_to.is_empty();
+            if writes && !caching.no_push_cache {
                 caching.no_push_cache = true;
                 self.notices.push(format!(
                     "this is a change request from the fork {}: caches are read and not written (--push-from-forks allows it)",

@@ -8,8 +8,9 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use super::cache::{CacheArgs, CacheCommand};
+use super::cache::CacheArgs;
 use super::index::IndexCommand;
+use super::kept::CacheCommand;
 use super::push::PushArgs;
 use super::registries::RegistryArgs;
 use super::warm::WarmArgs;
@@ -81,7 +82,7 @@ pub(super) enum Command {
     Version,
     /// Put base images into a directory, for builds with --cache-dir
     Warm(Box<WarmArgs>),
-    /// Look after a cache that is a directory
+    /// List or remove what a cache keeps, in a directory or a registry
     #[command(subcommand)]
     Cache(CacheCommand),
 }

@@ -14,9 +14,11 @@ mod debug;
 mod diagnostic;
 mod doctor;
 mod env;
+mod explain;
 mod flags;
 mod git;
 mod index;
+mod kept;
 mod keychain;
 mod login;
 mod places;
@@ -143,7 +145,7 @@ pub fn run(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> u8
         }
         Parsed::Login(args) => login::login(&args, &Env::new(environment)),
         Parsed::Auth(args) => auth::auth(&args, &Env::new(environment)),
-        Parsed::Cache(command) => cache::command(&command, now()),
+        Parsed::Cache(command) => kept::command(&command, &Env::new(environment), now()),
         Parsed::Doctor(args) => doctor::doctor(&args, &Env::new(environment)),
         Parsed::Restore => doctor::restore(),
         Parsed::Ci(args) => ci::command(*args, &Env::new(environment)),
@@ -204,7 +206,7 @@ enum Parsed {
     Ci(Box<flags::CiCommandArgs>),
     Login(flags::LoginArgs),
     Auth(flags::AuthArgs),
-    Cache(cache::CacheCommand),
+    Cache(kept::CacheCommand),
     Doctor(flags::DoctorArgs),
     Restore,
     Version,

@@ -140,7 +140,41 @@ pub(super) fn named(
     text: &str,
     around: &Around<'_>,
 ) -> Result<(Named, bool), UsageError> {
-    let mut fields = Fields::parse(direction.flag(), text)?;
+    of_flag(direction.flag(), direction, text, around)
+}
+
+/// A place of cache mounts, named like that of layers by `flag`; `Err` inside says why there is none here.
+pub(super) fn of_mounts(
+    flag: &'static str,
+    direction: Direction,
+    text: &str,
+    around: &Around<'_>,
+) -> Result<Result<CachePlace, String>, UsageError> {
+    match of_flag(flag, direction, text, around)?.0 {
+        Named::Place(place) => Ok(Ok(mounts_in(place))),
+        Named::Absent(reason) => Ok(Err(reason)),
+        Named::Inline => Err(UsageError::flag(
+            flag,
+            "type=inline: an image has no room for cache mounts, name a place of another type",
+        )),
+    }
+}
+
+/// Where cache mounts are, beside the layers of a place: an image's own entries are of layers only.
+pub(super) fn mounts_in(place: CachePlace) -> CachePlace {
+    match place {
+        CachePlace::Image(reference) => CachePlace::Registry(reference),
+        place => place,
+    }
+}
+
+fn of_flag(
+    flag: &'static str,
+    direction: Direction,
+    text: &str,
+    around: &Around<'_>,
+) -> Result<(Named, bool), UsageError> {
+    let mut fields = Fields::parse(flag, text)?;
     let named = match fields.kind {
         "registry" => {
             let reference = registry(&mut fields)?;

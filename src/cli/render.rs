@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
-use crate::build::{Direction, Event, Events, StepResult, Stream};
+use crate::build::{Direction, Event, Events, MountChange, StepResult, Stream};
 use crate::ci::Severity;
 use crate::dockerfile::Span;
 use crate::oci::Digest;
 
 use super::diagnostic::SourceText;
+use super::explain;
 use super::flags::{LogFormat, Verbosity};
 use super::runner_log::{Log, PlatformState};
 use super::terminal::Stderr;
@@ -357,6 +358,29 @@ impl Events for Renderer {
                     &text,
                     json!({"stage": stage, "step": number, "of": of, "cached": true, "layer": digest.as_str(), "size": size}),
                 );
+            }
+            Event::CacheExplained { stage, number, of, display, miss } => {
+                let why = miss.as_ref().map(explain::miss);
+                let rest = match &why {
+                    None => ": in the cache".to_owned(),
+                    Some(lines) => format!(": not in the cache: {}", lines.join("; ")),
+                };
+                let text = self.step_line(state, &stage, number, of, &display, &rest);
+                let fields = json!({"stage": stage, "step": number, "of": of, "hit": miss.is_none(), "why": why});
+                self.line(state, Level::Info, &text, fields);
+            }
+            Event::CacheMount { id, change } => {
+                let id = id.escape_debug();
+                let (level, text) = match change {
+                    MountChange::Restored { bytes } => (Level::Info, format!("restored, {}", bytes_text(bytes))),
+                    MountChange::Saved { bytes } => (Level::Info, format!("saved, {}", bytes_text(bytes))),
+                    MountChange::Unchanged => (Level::Info, "unchanged".to_owned()),
+                    MountChange::TooLarge { bytes, limit } => {
+                        let (bytes, limit) = (bytes_text(bytes), bytes_text(limit));
+                        (Level::Warn, format!("not saved: it has {bytes}, and --cache-mounts-max-size is {limit}"))
+                    }
+                };
+                self.line(state, level, &format!("cache mount {id}: {text}"), json!({"cacheMount": id.to_string(), "change": text}));
             }
             Event::LayerUnpacked { digest, is_reused, took } => {
                 let how = if is_reused { "reused".to_owned() } else { format!("unpacked in {}", seconds(took)) };

@@ -60,7 +60,7 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         &files,
     )?);
     let stores = super::keychain::stores(&args.credentials, env, &http, &files)?;
-    let caching = cache::options(args, around, &http, &files)?;
+    let (caching, mounts) = cache::options(args, around, &http, &files)?;
     let snapshot = SnapshotOptions {
         by_time_only: args.snapshot_mode == Some(SnapshotModeFlag::Time),
         ignored: args.ignore_path.clone(),
@@ -146,6 +146,7 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         network: run_flags::network(args.network),
         allows_insecure: run_flags::allows_insecure(&args.allow)?,
         created: epoch.unwrap_or(if args.reproducible { 0 } else { around.now }),
+        mounts,
         cache: CacheOptions {
             is_created_explicit: args.reproducible || epoch.is_some(),
             ..caching

@@ -201,6 +201,11 @@ impl Error {
         self.status() == Some(StatusCode::NOT_FOUND)
     }
 
+    /// Says whether the registry does not delete at all, whoever asks.
+    pub fn is_undeletable(&self) -> bool {
+        self.status() == Some(StatusCode::METHOD_NOT_ALLOWED) || self.has_code("UNSUPPORTED")
+    }
+
     /// Says whether the registry refused for lack of rights.
     pub fn is_denied(&self) -> bool {
         matches!(

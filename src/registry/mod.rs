@@ -19,6 +19,7 @@ mod partial;
 mod pull;
 mod push;
 mod referrers;
+mod tags;
 mod token;
 
 pub use crate::http::OnBytes;

@@ -61,6 +61,8 @@ pub enum Action {
     Pull,
     /// Reading and writing.
     Push,
+    /// Reading and deleting.
+    Delete,
 }
 
 impl RegistryOptions {
@@ -89,7 +91,7 @@ impl RegistryOptions {
         let named = |set: &BTreeSet<String>| set.contains(registry) || set.contains(host);
         let by_action = match action {
             Action::Pull => self.insecure_pull,
-            Action::Push => self.insecure,
+            Action::Push | Action::Delete => self.insecure,
         };
         by_action || is_loopback(host) || named(&self.insecure_registries)
     }

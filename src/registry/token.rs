@@ -44,6 +44,7 @@ impl Scope {
         let rights = match self.action {
             Action::Pull => "pull",
             Action::Push => "pull,push",
+            Action::Delete => "pull,delete",
         };
         let mut names = vec![format!("repository:{}:{rights}", self.repository)];
         names.extend(

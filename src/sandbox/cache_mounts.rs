@@ -58,6 +58,23 @@ pub enum Sharing {
     Locked,
 }
 
+/// What a cache holds when it is made.
+#[derive(Clone, Copy, Default)]
+pub struct Beginning<'a> {
+    /// The directory that it is a copy of; it is empty if there is none.
+    pub copy_of: Option<&'a Path>,
+    /// Asked first: fills the new, empty directory. Where it says no, what it left there is thrown away.
+    pub restore: Option<&'a dyn Fn(&Path) -> bool>,
+}
+
+impl std::fmt::Debug for Beginning<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Beginning")
+            .field("copy_of", &self.copy_of)
+            .finish_non_exhaustive()
+    }
+}
+
 /// All caches of a state directory.
 #[derive(Debug, Clone)]
 pub struct CacheMounts {
@@ -116,7 +133,7 @@ impl CacheMounts {
         Ok(all)
     }
 
-    /// Takes a cache, and makes it if it is not there: empty, or as a copy of the directory `seed`. Waits for others as `sharing` says, and asks `is_cancelled` meanwhile.
+    /// Takes a cache, and makes it as `beginning` says if it is not there. Waits for others as `sharing` says, and asks `is_cancelled` meanwhile.
     /// `None` when that said yes.
     ///
     /// Who takes several has to take them in the order of their identities, or two may wait for each other.
@@ -124,7 +141,7 @@ impl CacheMounts {
         &self,
         identity: &Identity,
         sharing: Sharing,
-        seed: Option<&Path>,
+        beginning: &Beginning<'_>,
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<Option<HeldCache>, SandboxError> {
         let directory = self.directory.join(identity.key());
@@ -137,7 +154,7 @@ impl CacheMounts {
                 .map_err(|source| SandboxError::path("write", &about, source))?;
         }
         if sharing == Sharing::Private {
-            return private(&directory, identity, seed).map(Some);
+            return private(&directory, identity, beginning).map(Some);
         }
         let operation = if sharing == Sharing::Shared {
             FlockOperation::NonBlockingLockShared
@@ -146,7 +163,7 @@ impl CacheMounts {
         };
         loop {
             if let Some(lock) = try_lock(&directory.join("lock"), operation)? {
-                return hold(directory.join("tree"), identity, seed, lock).map(Some);
+                return hold(directory.join("tree"), identity, beginning, lock).map(Some);
             }
             if is_cancelled() {
                 return Ok(None);
@@ -177,7 +194,7 @@ impl Identity {
 fn private(
     directory: &Path,
     identity: &Identity,
-    seed: Option<&Path>,
+    beginning: &Beginning<'_>,
 ) -> Result<HeldCache, SandboxError> {
     let mut number = 0_u32;
     loop {
@@ -186,7 +203,7 @@ fn private(
             number => directory.join(format!("{what}-{number}")),
         };
         if let Some(lock) = try_lock(&name("lock"), FlockOperation::NonBlockingLockExclusive)? {
-            return hold(name("tree"), identity, seed, lock);
+            return hold(name("tree"), identity, beginning, lock);
         }
         number += 1;
     }
@@ -210,7 +227,7 @@ fn try_lock(path: &Path, operation: FlockOperation) -> Result<Option<File>, Sand
 fn hold(
     path: PathBuf,
     identity: &Identity,
-    seed: Option<&Path>,
+    beginning: &Beginning<'_>,
     lock: File,
 ) -> Result<HeldCache, SandboxError> {
     let explain = |source| SandboxError::path("create", &path, source);
@@ -224,9 +241,13 @@ fn hold(
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(explain(error)),
             _ => {}
         }
-        match seed {
-            Some(seed) => copy_tree(seed, &fresh).map_err(explain)?,
-            None => make_empty(&fresh, identity).map_err(explain)?,
+        make_empty(&fresh, identity).map_err(explain)?;
+        if !beginning.restore.is_some_and(|restore| restore(&fresh)) {
+            fs::remove_dir_all(&fresh).map_err(explain)?;
+            match beginning.copy_of {
+                Some(seed) => copy_tree(seed, &fresh).map_err(explain)?,
+                None => make_empty(&fresh, identity).map_err(explain)?,
+            }
         }
         match fs::rename(&fresh, &path) {
             Ok(()) => {}
@@ -290,7 +311,9 @@ mod tests {
     }
 
     fn take(caches: &CacheMounts, identity: &Identity, sharing: Sharing) -> Option<HeldCache> {
-        caches.acquire(identity, sharing, None, &|| true).unwrap()
+        let beginning = Beginning::default();
+        let taken = caches.acquire(identity, sharing, &beginning, &|| true);
+        taken.unwrap()
     }
 
     #[test]
@@ -316,6 +339,28 @@ mod tests {
     }
 
     #[test]
+    fn a_new_cache_is_restored_or_begins_empty() {
+        let state = tempfile::tempdir().unwrap();
+        let caches = CacheMounts::of(state.path()).unwrap();
+        for (id, is_restored) in [("a", true), ("b", false)] {
+            let restore = |directory: &Path| {
+                fs::write(directory.join("x"), id).unwrap();
+                is_restored
+            };
+            let beginning = Beginning {
+                copy_of: None,
+                restore: Some(&restore),
+            };
+            for is_new in [true, false] {
+                let held = caches.acquire(&identity(id), Sharing::Shared, &beginning, &|| true);
+                let held = held.unwrap().unwrap();
+                assert_eq!(held.is_new(), is_new);
+                assert_eq!(held.path().join("x").exists(), is_restored);
+            }
+        }
+    }
+
+    #[test]
     fn who_waits_for_whom() {
         let state = tempfile::tempdir().unwrap();
         let caches = CacheMounts::of(state.path()).unwrap();
@@ -332,7 +377,7 @@ mod tests {
         // It goes on as soon as the other one is done.
         let locked = Cell::new(Some(locked));
         let held = caches
-            .acquire(&name, Sharing::Locked, None, &|| {
+            .acquire(&name, Sharing::Locked, &Beginning::default(), &|| {
                 locked.take();
                 false
             })

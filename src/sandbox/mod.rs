@@ -35,7 +35,7 @@ mod supervise;
 mod surroundings;
 
 pub use agent::Agent;
-pub use cache_mounts::{CacheMounts, HeldCache, Identity as CacheIdentity, Sharing};
+pub use cache_mounts::{Beginning, CacheMounts, HeldCache, Identity as CacheIdentity, Sharing};
 pub use enter::{Choice, EnterOptions, RungReport, enter, probe_all};
 pub use error::SandboxError;
 pub use executor::{

@@ -213,6 +213,7 @@ impl Executor for NamespaceExecutor {
     }
 
     fn finish(self: Box<Self>) -> Result<(), SandboxError> {
+        self.shared.build.prune();
         self.shared.build.remove()
     }
 }

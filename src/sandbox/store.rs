@@ -4,19 +4,28 @@
 //! <state>/lock                               held while a build directory is made or stale ones are removed
 //! <state>/builds/<pid>-<n>/lock              held by its build as long as it lives
 //! <state>/layers/<flavour>/<hex>/tree        a base layer, complete: it appeared by one rename
-//! <state>/layers/<flavour>/<hex>/boot        the boot in which it was made
+//! <state>/layers/<flavour>/<hex>/boot        the boot in which it was made; locked by the builds that use the layer, and
+//!                                            its time of modification says when that was last
 //! ```
+//! A layer that no build has used for two weeks is removed by the next build that ends.
+//!
 //! A layer is not synced to disk, for the time that takes: after a crash of the machine the boot differs, and the layer
 //! is made again. A killed build leaves a directory that the next build removes.
 
 use super::{SandboxError, identity};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Timespec, Timestamps, UTIME_NOW, flock, futimens};
 use rustix::io::Errno;
+use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::DirBuilderExt;
+use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A base layer that was not used for so long is removed.
+const UNUSED_MAX: Duration = Duration::from_hours(14 * 24);
 
 /// One build's part of the state directory; removed when dropped.
 #[derive(Debug)]
@@ -25,6 +34,8 @@ pub(super) struct BuildDirectory {
     layers: PathBuf,
     boot: String,
     count: AtomicUsize,
+    /// The locks of the base layers that the build uses, by their directories.
+    used: Mutex<HashMap<PathBuf, File>>,
     _lock: File,
 }
 
@@ -64,6 +75,7 @@ impl BuildDirectory {
             layers,
             boot,
             count: AtomicUsize::new(0),
+            used: Mutex::default(),
             _lock: lock,
         })
     }
@@ -90,11 +102,81 @@ impl BuildDirectory {
         Ok(path)
     }
 
-    /// The tree of a base layer, if it was made by an earlier stage or build.
+    /// The tree of a base layer, if it was made by an earlier stage or build. Nobody removes it as long as this build lives.
     pub(super) fn layer(&self, chain_id: &str) -> Option<PathBuf> {
         let directory = self.layer_directory(chain_id);
-        let boot = fs::read_to_string(directory.join("boot")).ok()?;
-        (boot == self.boot && !boot.is_empty()).then(|| directory.join("tree"))
+        if self.lock_used().contains_key(&directory) {
+            return Some(directory.join("tree"));
+        }
+        let path = directory.join("boot");
+        let mut marker = File::open(&path).ok()?;
+        // Whoever has it exclusively removes it.
+        flock(&marker, FlockOperation::NonBlockingLockShared).ok()?;
+        let (held, there) = (marker.metadata().ok()?, fs::metadata(&path).ok()?);
+        if (held.dev(), held.ino()) != (there.dev(), there.ino()) {
+            return None;
+        }
+        let mut boot = String::new();
+        marker.read_to_string(&mut boot).ok()?;
+        if boot != self.boot || boot.is_empty() {
+            return None;
+        }
+        let tree = directory.join("tree");
+        self.uses(directory, marker);
+        Some(tree)
+    }
+
+    /// Keeps the lock of a layer, and notes that it is used now.
+    fn uses(&self, directory: PathBuf, marker: File) {
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_NOW,
+        };
+        let times = Timestamps {
+            last_access: now,
+            last_modification: now,
+        };
+        // A state directory that is read-only is not pruned either.
+        let _ = futimens(&marker, &times);
+        self.lock_used().insert(directory, marker);
+    }
+
+    fn lock_used(&self) -> MutexGuard<'_, HashMap<PathBuf, File>> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes base layers that no build has used for a long time. What cannot be removed stays.
+    pub(super) fn prune(&self) {
+        self.prune_unused(UNUSED_MAX);
+    }
+
+    fn prune_unused(&self, unused_max: Duration) {
+        // The file system's own idea of now.
+        let now = File::create(self.path.join("now")).and_then(|file| file.metadata()?.modified());
+        let (Ok(now), Ok(entries)) = (now, fs::read_dir(&self.layers)) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let directory = entry.path();
+            let Ok(marker) = File::open(directory.join("boot")) else {
+                continue;
+            };
+            let age = marker
+                .metadata()
+                .and_then(|found| found.modified())
+                .ok()
+                .and_then(|used| now.duration_since(used).ok());
+            if age.is_none_or(|age| age < unused_max)
+                || flock(&marker, FlockOperation::NonBlockingLockExclusive).is_err()
+            {
+                continue;
+            }
+            // Away first: who waits for the lock then finds that the layer is not there.
+            let away = self.fresh_name("unused");
+            if fs::rename(&directory, &away).is_ok() {
+                let _ = fs::remove_dir_all(&away);
+            }
+        }
     }
 
     /// Hands a complete layer (`holder/tree`) over to the store; returns where its tree is now.
@@ -104,12 +186,19 @@ impl BuildDirectory {
         holder: &Path,
     ) -> Result<PathBuf, SandboxError> {
         let marker = holder.join("boot");
-        fs::write(&marker, &self.boot)
-            .map_err(|source| SandboxError::path("write", &marker, source))?;
+        let written = fs::write(&marker, &self.boot).and_then(|()| File::open(&marker));
+        let written = written.map_err(|source| SandboxError::path("write", &marker, source))?;
+        // Before it has its name: nobody removes it in between.
+        flock(&written, FlockOperation::NonBlockingLockShared)
+            .map_err(|source| SandboxError::path("lock", &marker, source))?;
         let directory = self.layer_directory(chain_id);
         loop {
             match rustix::fs::rename(holder, &directory) {
-                Ok(()) => return Ok(directory.join("tree")),
+                Ok(()) => {
+                    let tree = directory.join("tree");
+                    self.uses(directory, written);
+                    return Ok(tree);
+                }
                 Err(Errno::NOTEMPTY | Errno::EXIST) => {}
                 Err(source) => return Err(SandboxError::path("rename to", &directory, source)),
             }
@@ -204,10 +293,49 @@ mod tests {
         );
         // Nor is it believed after a crash.
         fs::write(tree.parent().unwrap().join("boot"), "earlier").unwrap();
-        assert!(first.layer("sha256:aa").is_none());
+        let later = BuildDirectory::make(state.path(), true).unwrap();
+        assert!(later.layer("sha256:aa").is_none());
         assert!(late.exists());
-        assert_eq!(second.keep_layer("sha256:aa", &late).unwrap(), tree);
-        assert!(first.layer("sha256:aa").is_some());
+        assert_eq!(later.keep_layer("sha256:aa", &late).unwrap(), tree);
+        assert!(later.layer("sha256:aa").is_some());
+    }
+
+    #[test]
+    fn layers_that_nobody_uses_go() {
+        let state = tempfile::tempdir().unwrap();
+        let keep = |build: &BuildDirectory, name: &str| {
+            let holder = build.fresh_directory("layer").unwrap();
+            fs::create_dir(holder.join("tree")).unwrap();
+            build.keep_layer(name, &holder).unwrap()
+        };
+        let first = BuildDirectory::make(state.path(), true).unwrap();
+        let (made, old) = (keep(&first, "sha256:aa"), keep(&first, "sha256:bb"));
+        let other = BuildDirectory::make(state.path(), true).unwrap();
+        let set_age = |tree: &Path| {
+            let marker = File::open(tree.with_file_name("boot")).unwrap();
+            let then = marker.metadata().unwrap().modified().unwrap() - UNUSED_MAX * 2;
+            marker.set_modified(then).unwrap();
+        };
+        // In use, however old; then in use by the other one.
+        set_age(&made);
+        other.prune();
+        assert!(made.exists() && old.exists());
+        assert_eq!(other.layer("sha256:aa").as_ref(), Some(&made));
+        set_age(&made);
+        set_age(&old);
+        drop(first);
+        let third = BuildDirectory::make(state.path(), true).unwrap();
+        third.prune();
+        assert!(made.exists() && !old.exists());
+        assert!(third.layer("sha256:bb").is_none());
+        // Used a moment ago, by a build that is over.
+        assert!(third.layer("sha256:aa").is_some());
+        drop((other, third));
+        let last = BuildDirectory::make(state.path(), true).unwrap();
+        last.prune();
+        assert!(made.exists());
+        // A layer that is made again after that is whole.
+        assert_eq!(keep(&last, "sha256:bb"), old);
     }
 
     #[test]

@@ -36,6 +36,10 @@ pub(super) struct Index {
 struct File {
     version: u32,
     steps: BTreeMap<String, Kept>,
+    #[serde(default)]
+    traces: BTreeMap<String, Kept>,
+    #[serde(default)]
+    mounts: BTreeMap<String, Kept>,
 }
 
 impl Index {
@@ -59,26 +63,32 @@ impl Index {
         }
     }
 
-    /// Leaves out what is too much; what was used stays.
+    /// Leaves out what is too much, explanations first; what was used stays.
     pub(super) fn shrink(&mut self, used: &HashSet<DocumentName>) {
         let mut size: usize = self.documents.values().map(|kept| kept.text.len()).sum();
-        self.documents.retain(|name, kept| {
-            let stays = size <= TEXT_MAX || used.contains(name);
-            if !stays {
-                size -= kept.text.len();
-            }
-            stays
-        });
+        for kind in [Kind::Trace, Kind::Step, Kind::Mount] {
+            self.documents.retain(|name, kept| {
+                let stays = size <= TEXT_MAX || name.kind != kind || used.contains(name);
+                if !stays {
+                    size -= kept.text.len();
+                }
+                stays
+            });
+        }
     }
 
     pub(super) fn to_bytes(&self) -> Result<Vec<u8>, Error> {
         let mut file = File {
             version: VERSION,
             steps: BTreeMap::new(),
+            traces: BTreeMap::new(),
+            mounts: BTreeMap::new(),
         };
         for (name, kept) in &self.documents {
             let place = match name.kind {
                 Kind::Step => &mut file.steps,
+                Kind::Trace => &mut file.traces,
+                Kind::Mount => &mut file.mounts,
             };
             place.insert(name.key.to_string(), kept.clone());
         }
@@ -103,10 +113,15 @@ impl Index {
             )));
         }
         let mut index = Self::default();
-        for (key, kept) in file.steps {
-            let key: CacheKey = key.parse().map_err(|error| unreadable(&error))?;
-            let kind = Kind::Step;
-            index.documents.insert(DocumentName { kind, key }, kept);
+        for (kind, documents) in [
+            (Kind::Step, file.steps),
+            (Kind::Trace, file.traces),
+            (Kind::Mount, file.mounts),
+        ] {
+            for (key, kept) in documents {
+                let key: CacheKey = key.parse().map_err(|error| unreadable(&error))?;
+                index.documents.insert(DocumentName { kind, key }, kept);
+            }
         }
         Ok(index)
     }
@@ -140,7 +155,14 @@ mod tests {
 
     #[test]
     fn an_index_survives_a_round_trip() {
-        let index = Index::of([(name("a"), kept("1")), (name("b"), kept("2"))].into());
+        let of_kind = |kind| DocumentName { kind, ..name("a") };
+        let documents = [
+            (name("a"), kept("1")),
+            (name("b"), kept("2")),
+            (of_kind(Kind::Trace), kept("4")),
+            (of_kind(Kind::Mount), kept("5")),
+        ];
+        let index = Index::of(documents.into());
         let bytes = index.to_bytes().unwrap();
         assert_eq!(Index::parse(&bytes).unwrap(), index);
         assert!(index.has_blob(&Digest::of(b"1")) && !index.has_blob(&Digest::of(b"3")));

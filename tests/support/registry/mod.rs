@@ -59,6 +59,7 @@ impl Recorded {
 
 /// What the registry holds and how it behaves.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fault of its own")]
 pub(crate) struct State {
     /// Blobs by repository and digest.
     pub(crate) blobs: BTreeMap<(String, String), Bytes>,
@@ -72,6 +73,8 @@ pub(crate) struct State {
     pub(crate) chaos: Option<Chaos>,
     /// Faults to come.
     pub(crate) faults: Vec<Fault>,
+    /// Deletes nothing.
+    pub(crate) refuses_deletion: bool,
     /// Answers mounts by opening an upload.
     pub(crate) refuses_mounts: bool,
     /// The largest body of an upload that is accepted.

@@ -63,6 +63,7 @@ impl State {
             ),
             ("/blobs/", Self::get_blob),
             ("/manifests/", Self::manifest),
+            ("/tags/", Self::tags),
         ] {
             if let Some((repository, name)) = rest.rsplit_once(marker) {
                 return handle(
@@ -113,8 +114,53 @@ impl State {
         }
     }
 
+    /// Lists tags, a few at a time, whatever is asked for.
+    fn tags(&mut self, given: &Given<'_>) -> Answer {
+        const PAGE: usize = 3;
+        let last = given.query.get("last").cloned().unwrap_or_default();
+        let names = self.manifests.keys();
+        let mut tags: Vec<&str> = names
+            .filter(|(repository, tag)| repository == given.repository && !tag.contains(':'))
+            .map(|(_, tag)| tag.as_str())
+            .filter(|tag| *tag > last.as_str())
+            .collect();
+        let is_last = tags.len() <= PAGE;
+        tags.truncate(PAGE);
+        let body = serde_json::json!({"name": given.repository, "tags": tags}).to_string();
+        let mut answer = plain(200, body);
+        if let (false, Some(last)) = (is_last, tags.last()) {
+            let link = format!(
+                "</v2/{}/tags/list?last={last}&n={PAGE}>; rel=\"next\"",
+                given.repository
+            );
+            let link = HeaderValue::from_str(&link).expect("a header");
+            answer.headers_mut().insert(header::LINK, link);
+        }
+        answer
+    }
+
+    fn delete(&mut self, given: &Given<'_>) -> Answer {
+        if self.refuses_deletion || !given.name.contains(':') {
+            return plain(
+                405,
+                r#"{"errors":[{"code":"UNSUPPORTED","message":"The operation is unsupported."}]}"#,
+            );
+        }
+        let before = self.manifests.len();
+        self.manifests.retain(|(repository, _), (_, bytes)| {
+            repository != given.repository || Digest::of(bytes).as_str() != given.name
+        });
+        if self.manifests.len() == before {
+            return unknown("MANIFEST_UNKNOWN");
+        }
+        plain(202, "")
+    }
+
     fn manifest(&mut self, given: &Given<'_>) -> Answer {
         let key = (given.repository.to_owned(), given.name.to_owned());
+        if *given.method == Method::DELETE {
+            return self.delete(given);
+        }
         if *given.method != Method::PUT {
             let Some((media_type, bytes)) = self.manifests.get(&key) else {
                 return unknown("MANIFEST_UNKNOWN");
