@@ -230,7 +230,8 @@ fn work(settings: Settings, queue: &Mutex<Receiver<Job>>) {
 
 enum Encoder {
     Plain,
-    Deflate(Box<Compress>),
+    /// Of this level. Every block gets a compressor of its own: one that is reset still shows what it compressed before.
+    Deflate(flate2::Compression),
     Zstd(Box<zstd::bulk::Compressor<'static>>),
 }
 
@@ -240,8 +241,7 @@ impl Encoder {
             Compression::None => Self::Plain,
             Compression::Gzip => {
                 let level = settings.level.unwrap_or(6).clamp(0, 9);
-                let level = flate2::Compression::new(level.unsigned_abs());
-                Self::Deflate(Box::new(Compress::new(level, false)))
+                Self::Deflate(flate2::Compression::new(level.unsigned_abs()))
             }
             Compression::Zstd => Self::Zstd(Box::new(zstd::bulk::Compressor::new(
                 settings.level.unwrap_or(3),
@@ -252,15 +252,15 @@ impl Encoder {
     fn block(&mut self, job: &Job) -> io::Result<Vec<u8>> {
         match self {
             Self::Plain => Ok(job.bytes.to_vec()),
-            Self::Deflate(deflate) => deflate_block(deflate, job),
+            Self::Deflate(level) => deflate_block(*level, job),
             Self::Zstd(zstd) => zstd.compress(&job.bytes),
         }
     }
 }
 
 /// Compresses a block as if all before it had been compressed too, up to a byte boundary.
-fn deflate_block(deflate: &mut Compress, job: &Job) -> io::Result<Vec<u8>> {
-    deflate.reset();
+fn deflate_block(level: flate2::Compression, job: &Job) -> io::Result<Vec<u8>> {
+    let mut deflate = Compress::new(level, false);
     if let Some(before) = &job.before {
         let start = before.len().saturating_sub(DEFLATE_WINDOW_BYTES);
         deflate
@@ -321,4 +321,59 @@ fn write_out(
     put(&trailer)?;
     sink.flush().map_err(Error::Sink)?;
     Ok((digester.finish(), size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whichever worker takes a block, and whatever it took before.
+    #[test]
+    fn a_block_is_the_same_after_any_other() {
+        // Short runs of few bytes: deflate has many choices, and the smallest trace of another block shows.
+        let (mut state, mut data) = (1_u64, Vec::new());
+        while data.len() < 5 * GZIP_BLOCK_BYTES {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let bytes = state.to_be_bytes();
+            data.resize(data.len() + usize::from(bytes[0] % 39) + 1, bytes[1] % 4);
+        }
+        let blocks: Vec<_> = data
+            .chunks(GZIP_BLOCK_BYTES)
+            .map(|block| Arc::new(block.to_vec()))
+            .collect();
+        assert!(blocks.len() > 3);
+        for compression in [Compression::Gzip, Compression::Zstd, Compression::None] {
+            let settings = Settings {
+                compression,
+                level: None,
+                threads: NonZeroUsize::MIN,
+            };
+            let block = |encoder: &mut Encoder, number: usize| {
+                let job = Job {
+                    bytes: Arc::clone(&blocks[number]),
+                    before: number
+                        .checked_sub(1)
+                        .map(|before| Arc::clone(&blocks[before])),
+                    answer: sync_channel(1).0,
+                };
+                encoder.block(&job).unwrap()
+            };
+            for number in 0..blocks.len() {
+                let expect = block(&mut Encoder::new(settings).unwrap(), number);
+                for before in 0..blocks.len() {
+                    let mut encoder = Encoder::new(settings).unwrap();
+                    block(&mut encoder, before);
+                    let found = block(&mut encoder, number);
+                    assert!(
+                        found == expect,
+                        "{compression:?}: block {number} after {before}: {} bytes, else {}",
+                        found.len(),
+                        expect.len()
+                    );
+                }
+            }
+        }
+    }
 }
