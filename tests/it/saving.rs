@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::actions_cache::{Service, token};
 use crate::image::Image;
 use crate::program::{Call, Finished, Scene};
 use crate::running::SHELL;
@@ -66,11 +67,18 @@ fn a_package_is_downloaded_once() {
     let (url, digest) = package(&registry);
     scene.dockerfile(&dockerfile(&url, ",id=pkg"));
     let downloads = || registry.count("GET", &format!("files/blobs/{digest}"));
-    for (from, to) in places(&scene, &registry) {
+    // A job of GitHub's, whose service is a place as well.
+    let service = Service::start();
+    let job = token(&[("refs/heads/main", 3)]);
+    let github = ("type=gha".to_owned(), "type=gha".to_owned());
+    for (from, to) in places(&scene, &registry).into_iter().chain([github]) {
         let before = downloads();
         let build = || {
             let call = fresh(&scene).args(["--cache-mounts-from", &from]);
-            built(&scene, call.args(["--cache-mounts-to", &to]))
+            built(
+                &scene,
+                service.job(call.args(["--cache-mounts-to", &to]), &job),
+            )
         };
         let (first, log) = build();
         assert_eq!((how(&first).as_str(), downloads()), ("fetched", before + 1));
