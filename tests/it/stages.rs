@@ -79,3 +79,43 @@ fn a_base_of_several_stages_is_unpacked_once() {
     assert_eq!(log.stderr.matches("unpacked in").count(), 1, "{log}");
     assert_eq!(log.stderr.matches(" reused").count(), 2, "{log}");
 }
+
+#[test]
+fn a_base_that_no_build_has_used_for_long_goes() {
+    let Some((scene, registry)) = crate::caching::scene() else {
+        return;
+    };
+    let kept = || -> Vec<std::path::PathBuf> {
+        let flavours = std::fs::read_dir(scene.root().join("state/layers")).expect("layers");
+        let layers = flavours.flat_map(|flavour| {
+            std::fs::read_dir(flavour.expect("an entry").path()).expect("a directory")
+        });
+        layers
+            .map(|layer| layer.expect("an entry").path())
+            .collect()
+    };
+    let on_base = crate::caching::on_base(&registry, "RUN test -s /base\n");
+    let build = |dockerfile: &str| {
+        scene.dockerfile(dockerfile);
+        scene.build().arg("--no-push").success()
+    };
+    build(&on_base);
+    let layers = kept();
+    if layers.is_empty() {
+        // Where layers cannot be stacked none is kept apart.
+        return;
+    }
+    // What was used lately stays.
+    build(&with_shell("RUN true\n"));
+    assert_eq!(kept(), layers);
+    for layer in &layers {
+        let marker = std::fs::File::open(layer.join("boot")).expect("a marker");
+        let used = marker.metadata().and_then(|found| found.modified());
+        let long_ago = used.expect("a time") - Duration::from_secs(15 * 24 * 3600);
+        marker.set_modified(long_ago).expect("a time");
+    }
+    build(&with_shell("RUN true\n"));
+    assert_eq!(kept(), Vec::<std::path::PathBuf>::new());
+    build(&on_base);
+    assert_eq!(kept().len(), layers.len());
+}
