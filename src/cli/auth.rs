@@ -2,12 +2,38 @@
 
 use std::collections::BTreeSet;
 
+use clap::{Args, ValueEnum};
+
 use crate::auth::{Chain, Files, Verdict, VerdictKind, registry_name};
 use crate::registry::RegistryOptions;
 
 use super::env::Env;
-use super::flags::{AuthArgs, OutputFormat};
+use super::keychain::CredentialArgs;
 use super::{UsageError, keychain, print_line, registries};
+
+/// The flags of `longshore auth`.
+#[derive(Debug, Args)]
+pub(super) struct AuthArgs {
+    /// The registry, or a repository of it
+    #[arg(value_name = "HOST[/REPOSITORY]")]
+    pub registry: String,
+    /// How the answer is printed
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub format: OutputFormat,
+    /// Where credentials come from.
+    #[command(flatten)]
+    pub credentials: CredentialArgs,
+}
+
+/// How an answer is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum OutputFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object
+    Json,
+}
 
 /// Explains. The exit code is 0 if a source answers, 1 if a build would go on without a credential or fail.
 pub(super) fn auth(args: &AuthArgs, env: &Env) -> u8 {

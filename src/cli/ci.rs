@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::build::{Event, Events, Outcome, Request};
@@ -16,9 +17,29 @@ use crate::ci::{self, Around, Ci, Defaults, Facts, Format, Found, Journal, Repor
 
 use super::UsageError;
 use super::env::Env;
-use super::flags::{BuildArgs, CiCommandArgs, CiFormat};
+use super::flags::BuildArgs;
 use super::render::Renderer;
 use super::runner_log::{Log, MASK_MIN};
+
+/// The flags of `longshore ci`.
+#[derive(Debug, Args)]
+pub(super) struct CiCommandArgs {
+    /// How to print it
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
+    pub format: CiFormat,
+    /// The flags of a build.
+    #[command(flatten)]
+    pub build: BuildArgs,
+}
+
+/// How `longshore ci` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum CiFormat {
+    /// For people
+    Text,
+    /// One JSON object
+    Json,
+}
 
 /// How many random bytes delimiters and tokens are made of: 128 bits, which nobody guesses.
 const RANDOM_BYTES: usize = 16;

@@ -5,8 +5,9 @@
 //! none, and the answer says why; 2 the command line is wrong.
 
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::context::ignore::Ignore;
@@ -15,8 +16,80 @@ use crate::oci::Platform;
 use crate::plan::{self, Options, Plan, RunNetwork};
 
 use super::env::Env;
-use super::flags::{DebugCommand, ExpandArgs, IgnoreArgs, PlanArgs};
 use super::{diagnostic, print_error, resolve};
+
+/// The flags of `longshore debug`.
+#[derive(Debug, Args)]
+pub(super) struct DebugArgs {
+    /// What to look at.
+    #[command(subcommand)]
+    pub command: DebugCommand,
+}
+
+/// What `longshore debug` looks at. The form of the answers may change with any version.
+#[derive(Debug, Subcommand)]
+pub(super) enum DebugCommand {
+    /// The syntax tree of a Dockerfile, or its mistakes
+    Parse {
+        /// The Dockerfile; `-` is standard input
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Words with their variables, quotes and escapes expanded
+    Expand(ExpandArgs),
+    /// Which paths of a context an ignore file hides, and by which rule
+    Ignore(IgnoreArgs),
+    /// The plan of a Dockerfile whose stages start from scratch: steps, configuration, history
+    Plan(PlanArgs),
+}
+
+/// The flags of `longshore debug expand`.
+#[derive(Debug, Args)]
+pub(super) struct ExpandArgs {
+    /// A variable; NAME alone takes its value from the environment
+    #[arg(long = "env", value_name = "NAME[=VALUE]")]
+    pub variables: Vec<String>,
+    /// The escape character
+    #[arg(long, value_name = "CHARACTER", default_value_t = '\\')]
+    pub escape: char,
+    /// Split the result at blanks, as EXPOSE does
+    #[arg(long, conflicts_with = "heredoc")]
+    pub split: bool,
+    /// Keep quotes, as in the body of a heredoc
+    #[arg(long)]
+    pub heredoc: bool,
+    /// The words [default: the lines of standard input]
+    #[arg(value_name = "WORD")]
+    pub words: Vec<String>,
+}
+
+/// The flags of `longshore debug ignore`.
+#[derive(Debug, Args)]
+pub(super) struct IgnoreArgs {
+    /// The ignore file
+    #[arg(long, value_name = "FILE", default_value = ".dockerignore")]
+    pub rules: PathBuf,
+    /// Paths of the context [default: the lines of standard input]
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<String>,
+}
+
+/// The flags of `longshore debug plan`.
+#[derive(Debug, Args)]
+pub(super) struct PlanArgs {
+    /// The Dockerfile; `-` is standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// A build argument; NAME alone takes its value from the environment
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub build_arg: Vec<String>,
+    /// The stage to plan [default: the last]
+    #[arg(long, value_name = "STAGE")]
+    pub target: Option<String>,
+    /// The platform to build for [default: this machine's]
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+}
 
 /// Runs the subcommand and returns its exit code.
 pub(super) fn debug(command: &DebugCommand, env: &Env) -> u8 {

@@ -1,10 +1,21 @@
 //! `longshore doctor` and `longshore restore`.
 
+use std::path::PathBuf;
+
+use clap::Args;
+
 use crate::sandbox::{self, Choice, EnterOptions};
 
 use super::env::Env;
-use super::flags::DoctorArgs;
 use super::{diagnostic, print_error, print_line, resolve};
+
+/// The flags of `longshore doctor`.
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    /// Where layers and work directories would be kept
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+}
 
 /// Says what each isolation found. The exit code is 0 if at least one works.
 pub(super) fn doctor(args: &DoctorArgs, env: &Env) -> u8 {

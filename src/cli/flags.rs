@@ -8,9 +8,16 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use super::auth::AuthArgs;
 use super::cache::CacheArgs;
+use super::check::CheckArgs;
+use super::ci::CiCommandArgs;
+use super::debug::DebugArgs;
+use super::doctor::DoctorArgs;
 use super::index::IndexCommand;
 use super::kept::CacheCommand;
+use super::keychain::CredentialArgs;
+use super::login::LoginArgs;
 use super::push::PushArgs;
 use super::registries::RegistryArgs;
 use super::warm::WarmArgs;
@@ -85,26 +92,6 @@ pub(super) enum Command {
     /// List or remove what a cache keeps, in a directory or a registry
     #[command(subcommand)]
     Cache(CacheCommand),
-}
-
-/// The flags of `longshore ci`.
-#[derive(Debug, Args)]
-pub(super) struct CiCommandArgs {
-    /// How to print it
-    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
-    pub format: CiFormat,
-    /// The flags of a build.
-    #[command(flatten)]
-    pub build: BuildArgs,
-}
-
-/// How `longshore ci` prints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum CiFormat {
-    /// For people
-    Text,
-    /// One JSON object
-    Json,
 }
 
 /// The flags that have to do with the CI system.
@@ -470,50 +457,6 @@ pub(super) struct LogArgs {
     pub log_timestamp: Option<bool>,
 }
 
-/// Where credentials come from.
-#[derive(Clone, Default, Args)]
-pub(super) struct CredentialArgs {
-    /// A registry's user and password, or a file that holds USER:PASSWORD; may be repeated. A password that is typed here can
-    /// be read by every process of the machine
-    #[arg(
-        long,
-        value_name = "HOST=@FILE|HOST=USER:PASSWORD",
-        help_heading = "Credentials"
-    )]
-    pub registry_auth: Vec<String>,
-    /// The built-in sources to ask, of env, google, ecr, acr, gitlab, github, harbor; may be repeated, and one that is empty
-    /// selects none [default: all]
-    #[arg(long, value_name = "NAME", help_heading = "Credentials")]
-    pub credential_helpers: Vec<String>,
-    /// A file with the identity token of the CI system, which is exchanged for the credential of a cloud's registry
-    #[arg(long, value_name = "FILE", help_heading = "Credentials")]
-    pub identity_token_file: Option<PathBuf>,
-    /// The AWS role to take with the identity token
-    #[arg(long, value_name = "ARN", help_heading = "Credentials")]
-    pub aws_role: Option<String>,
-    /// The Google workload identity provider to present the identity token to
-    #[arg(
-        long,
-        value_name = "projects/N/locations/global/...",
-        help_heading = "Credentials"
-    )]
-    pub google_identity_provider: Option<String>,
-    /// The Google service account to impersonate with what the provider gives
-    #[arg(
-        long,
-        value_name = "EMAIL",
-        requires = "google_identity_provider",
-        help_heading = "Credentials"
-    )]
-    pub google_service_account: Option<String>,
-    /// The Azure application to be with the identity token, or the managed identity [default: AZURE_CLIENT_ID]
-    #[arg(long, value_name = "ID", help_heading = "Credentials")]
-    pub azure_client_id: Option<String>,
-    /// The Azure tenant [default: AZURE_TENANT_ID]
-    #[arg(long, value_name = "ID", help_heading = "Credentials")]
-    pub azure_tenant_id: Option<String>,
-}
-
 impl std::fmt::Debug for CredentialArgs {
     /// What was typed for a registry may be a password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -523,204 +466,12 @@ impl std::fmt::Debug for CredentialArgs {
     }
 }
 
-/// The flags of `longshore login`.
-#[derive(Args)]
-pub(super) struct LoginArgs {
-    /// The registry
-    #[arg(value_name = "HOST")]
-    pub registry: String,
-    /// The user name
-    #[arg(short = 'u', long, value_name = "NAME")]
-    pub username: String,
-    /// The password; every process of the machine can read it here
-    #[arg(
-        short = 'p',
-        long,
-        value_name = "PASSWORD",
-        required_unless_present = "password_stdin"
-    )]
-    pub password: Option<String>,
-    /// Read the password from standard input
-    #[arg(long, conflicts_with = "password")]
-    pub password_stdin: bool,
-}
-
 impl std::fmt::Debug for LoginArgs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LoginArgs")
             .field("registry", &self.registry)
             .finish_non_exhaustive()
     }
-}
-
-/// How an answer is printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(super) enum OutputFormat {
-    /// For people
-    #[default]
-    Text,
-    /// One JSON object
-    Json,
-}
-
-/// The flags of `longshore auth`.
-#[derive(Debug, Args)]
-pub(super) struct AuthArgs {
-    /// The registry, or a repository of it
-    #[arg(value_name = "HOST[/REPOSITORY]")]
-    pub registry: String,
-    /// How the answer is printed
-    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-    pub format: OutputFormat,
-    /// Where credentials come from.
-    #[command(flatten)]
-    pub credentials: CredentialArgs,
-}
-
-/// The flags of `longshore doctor`.
-#[derive(Debug, Args)]
-pub(super) struct DoctorArgs {
-    /// Where layers and work directories would be kept
-    #[arg(long, value_name = "DIR")]
-    pub state_dir: Option<PathBuf>,
-}
-
-/// The flags of `longshore debug`.
-#[derive(Debug, Args)]
-pub(super) struct DebugArgs {
-    /// What to look at.
-    #[command(subcommand)]
-    pub command: DebugCommand,
-}
-
-/// What `longshore debug` looks at. The form of the answers may change with any version.
-#[derive(Debug, Subcommand)]
-pub(super) enum DebugCommand {
-    /// The syntax tree of a Dockerfile, or its mistakes
-    Parse {
-        /// The Dockerfile; `-` is standard input
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
-    },
-    /// Words with their variables, quotes and escapes expanded
-    Expand(ExpandArgs),
-    /// Which paths of a context an ignore file hides, and by which rule
-    Ignore(IgnoreArgs),
-    /// The plan of a Dockerfile whose stages start from scratch: steps, configuration, history
-    Plan(PlanArgs),
-}
-
-/// The flags of `longshore debug expand`.
-#[derive(Debug, Args)]
-pub(super) struct ExpandArgs {
-    /// A variable; NAME alone takes its value from the environment
-    #[arg(long = "env", value_name = "NAME[=VALUE]")]
-    pub variables: Vec<String>,
-    /// The escape character
-    #[arg(long, value_name = "CHARACTER", default_value_t = '\\')]
-    pub escape: char,
-    /// Split the result at blanks, as EXPOSE does
-    #[arg(long, conflicts_with = "heredoc")]
-    pub split: bool,
-    /// Keep quotes, as in the body of a heredoc
-    #[arg(long)]
-    pub heredoc: bool,
-    /// The words [default: the lines of standard input]
-    #[arg(value_name = "WORD")]
-    pub words: Vec<String>,
-}
-
-/// The flags of `longshore debug ignore`.
-#[derive(Debug, Args)]
-pub(super) struct IgnoreArgs {
-    /// The ignore file
-    #[arg(long, value_name = "FILE", default_value = ".dockerignore")]
-    pub rules: PathBuf,
-    /// Paths of the context [default: the lines of standard input]
-    #[arg(value_name = "PATH")]
-    pub paths: Vec<String>,
-}
-
-/// The flags of `longshore debug plan`.
-#[derive(Debug, Args)]
-pub(super) struct PlanArgs {
-    /// The Dockerfile; `-` is standard input
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-    /// A build argument; NAME alone takes its value from the environment
-    #[arg(long, value_name = "NAME[=VALUE]")]
-    pub build_arg: Vec<String>,
-    /// The stage to plan [default: the last]
-    #[arg(long, value_name = "STAGE")]
-    pub target: Option<String>,
-    /// The platform to build for [default: this machine's]
-    #[arg(long, value_name = "PLATFORM")]
-    pub platform: Option<String>,
-}
-
-/// The flags of `longshore check`.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Exit codes: 0 nothing found, or warnings only; 1 the Dockerfile has mistakes, or there are warnings and \
-error=true is asked for; 2 the command line is wrong."
-)]
-pub(super) struct CheckArgs {
-    /// The Dockerfile: a path, looked up in the working directory first, then in the context; `-` for standard input; or an
-    /// http or https URL
-    #[arg(
-        short = 'f',
-        long,
-        visible_alias = "file",
-        value_name = "PATH",
-        default_value = "Dockerfile"
-    )]
-    pub dockerfile: PathBuf,
-    /// The build context, a directory [default: .]
-    #[arg(short = 'c', long, value_name = "DIR")]
-    pub context: Option<String>,
-    /// The directory of the context to use as its root
-    #[arg(long, value_name = "PATH")]
-    pub context_sub_path: Option<PathBuf>,
-    /// A build argument; NAME alone takes its value from the environment
-    #[arg(long, value_name = "NAME[=VALUE]")]
-    pub build_arg: Vec<String>,
-    /// The stage to check, with those that it needs [default: all]
-    #[arg(long, value_name = "STAGE")]
-    pub target: Option<String>,
-    /// The platform to build for, os/architecture[/variant] [default: this machine's]
-    #[arg(long, visible_alias = "platform", value_name = "PLATFORM")]
-    pub custom_platform: Option<String>,
-    /// Which checks run, instead of what `# check=` says: skip=A,B;error=true;experimental=C
-    #[arg(long, value_name = "OPTIONS")]
-    pub check: Option<String>,
-    /// How the findings are written
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
-    pub format: CheckFormat,
-    /// Where the findings are written [default: standard output]
-    #[arg(short = 'o', long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-    /// List the checks
-    #[arg(long)]
-    pub list: bool,
-    /// The directory to check, as a positional argument in docker's manner
-    #[arg(value_name = "CONTEXT", conflicts_with = "context")]
-    pub context_directory: Option<String>,
-}
-
-/// How `longshore check` writes what it found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(super) enum CheckFormat {
-    /// For people, with the lines
-    #[default]
-    Text,
-    /// JSON, as BuildKit's with columns and hints
-    Json,
-    /// SARIF 2.1.0
-    Sarif,
-    /// GitLab's code quality report
-    Gitlab,
-    /// Annotations of GitHub Actions
-    Github,
 }
 
 /// Flags of kaniko that are known and not supported, with what to do instead.

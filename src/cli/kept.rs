@@ -9,7 +9,8 @@ use crate::oci::Reference;
 
 use super::cache::duration;
 use super::env::Env;
-use super::flags::{CredentialArgs, LogArgs};
+use super::flags::LogArgs;
+use super::keychain::CredentialArgs;
 use super::registries::RegistryArgs;
 use super::render::bytes_text;
 use super::resolve::absolute;

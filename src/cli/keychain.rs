@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Args;
+
 use crate::auth::{
     Chain, ConfigSource, DockerConfig, Files, Given, HelperOptions, HostVariables, Source,
     Variables,
@@ -26,7 +28,50 @@ use crate::store::Stores;
 
 use super::UsageError;
 use super::env::Env;
-use super::flags::CredentialArgs;
+
+/// Where credentials come from.
+#[derive(Clone, Default, Args)]
+pub(super) struct CredentialArgs {
+    /// A registry's user and password, or a file that holds USER:PASSWORD; may be repeated. A password that is typed here can
+    /// be read by every process of the machine
+    #[arg(
+        long,
+        value_name = "HOST=@FILE|HOST=USER:PASSWORD",
+        help_heading = "Credentials"
+    )]
+    pub registry_auth: Vec<String>,
+    /// The built-in sources to ask, of env, google, ecr, acr, gitlab, github, harbor; may be repeated, and one that is empty
+    /// selects none [default: all]
+    #[arg(long, value_name = "NAME", help_heading = "Credentials")]
+    pub credential_helpers: Vec<String>,
+    /// A file with the identity token of the CI system, which is exchanged for the credential of a cloud's registry
+    #[arg(long, value_name = "FILE", help_heading = "Credentials")]
+    pub identity_token_file: Option<PathBuf>,
+    /// The AWS role to take with the identity token
+    #[arg(long, value_name = "ARN", help_heading = "Credentials")]
+    pub aws_role: Option<String>,
+    /// The Google workload identity provider to present the identity token to
+    #[arg(
+        long,
+        value_name = "projects/N/locations/global/...",
+        help_heading = "Credentials"
+    )]
+    pub google_identity_provider: Option<String>,
+    /// The Google service account to impersonate with what the provider gives
+    #[arg(
+        long,
+        value_name = "EMAIL",
+        requires = "google_identity_provider",
+        help_heading = "Credentials"
+    )]
+    pub google_service_account: Option<String>,
+    /// The Azure application to be with the identity token, or the managed identity [default: AZURE_CLIENT_ID]
+    #[arg(long, value_name = "ID", help_heading = "Credentials")]
+    pub azure_client_id: Option<String>,
+    /// The Azure tenant [default: AZURE_TENANT_ID]
+    #[arg(long, value_name = "ID", help_heading = "Credentials")]
+    pub azure_tenant_id: Option<String>,
+}
 
 /// How long a credential helper may take.
 const HELPER_TIMEOUT: Duration = Duration::from_secs(30);

@@ -2,12 +2,35 @@
 
 use std::io::Read as _;
 
+use clap::Args;
+
 use crate::auth::{registry_name, save_login};
 use crate::http::Secret;
 
 use super::env::Env;
-use super::flags::LoginArgs;
 use super::{UsageError, diagnostic, keychain, print_error};
+
+/// The flags of `longshore login`.
+#[derive(Args)]
+pub(super) struct LoginArgs {
+    /// The registry
+    #[arg(value_name = "HOST")]
+    pub registry: String,
+    /// The user name
+    #[arg(short = 'u', long, value_name = "NAME")]
+    pub username: String,
+    /// The password; every process of the machine can read it here
+    #[arg(
+        short = 'p',
+        long,
+        value_name = "PASSWORD",
+        required_unless_present = "password_stdin"
+    )]
+    pub password: Option<String>,
+    /// Read the password from standard input
+    #[arg(long, conflicts_with = "password")]
+    pub password_stdin: bool,
+}
 
 /// More than any password has, in bytes.
 const PASSWORD_LIMIT: u64 = 1 << 20;

@@ -14,7 +14,8 @@ use crate::output::{self, Content, Published, Reports};
 use crate::registry::Client;
 
 use super::env::Env;
-use super::flags::{CredentialArgs, LogArgs, switch};
+use super::flags::{LogArgs, switch};
+use super::keychain::CredentialArgs;
 use super::registries::{self, RegistryArgs};
 use super::render::{Renderer, seconds};
 use super::runner_log::Log;

@@ -17,7 +17,8 @@ use crate::registry::{Client, ResolvedImage};
 
 use super::cache::{DEFAULT_WARM, ttl_secs};
 use super::env::Env;
-use super::flags::{CredentialArgs, LogArgs, switch};
+use super::flags::{LogArgs, switch};
+use super::keychain::CredentialArgs;
 use super::registries::RegistryArgs;
 use super::render::{Renderer, bytes_text};
 use super::transfer::{Access, Failure, with_client};

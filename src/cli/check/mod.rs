@@ -14,6 +14,8 @@ mod text;
 
 use std::path::{Path, PathBuf};
 
+use clap::{Args, ValueEnum};
+
 use crate::build::{self, BuildError, Known};
 use crate::context::{Context, Source};
 use crate::dockerfile::lint::{CHECK_ARG, RULES, Rule};
@@ -23,8 +25,72 @@ use crate::plan::{self, Options};
 
 use super::diagnostic::SourceText;
 use super::env::Env;
-use super::flags::{CheckArgs, CheckFormat};
 use super::{USAGE, UsageError, diagnostic, print_error, resolve};
+
+/// The flags of `longshore check`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 nothing found, or warnings only; 1 the Dockerfile has mistakes, or there are warnings and \
+error=true is asked for; 2 the command line is wrong."
+)]
+pub(in crate::cli) struct CheckArgs {
+    /// The Dockerfile: a path, looked up in the working directory first, then in the context; `-` for standard input; or an
+    /// http or https URL
+    #[arg(
+        short = 'f',
+        long,
+        visible_alias = "file",
+        value_name = "PATH",
+        default_value = "Dockerfile"
+    )]
+    pub dockerfile: PathBuf,
+    /// The build context, a directory [default: .]
+    #[arg(short = 'c', long, value_name = "DIR")]
+    pub context: Option<String>,
+    /// The directory of the context to use as its root
+    #[arg(long, value_name = "PATH")]
+    pub context_sub_path: Option<PathBuf>,
+    /// A build argument; NAME alone takes its value from the environment
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub build_arg: Vec<String>,
+    /// The stage to check, with those that it needs [default: all]
+    #[arg(long, value_name = "STAGE")]
+    pub target: Option<String>,
+    /// The platform to build for, os/architecture[/variant] [default: this machine's]
+    #[arg(long, visible_alias = "platform", value_name = "PLATFORM")]
+    pub custom_platform: Option<String>,
+    /// Which checks run, instead of what `# check=` says: skip=A,B;error=true;experimental=C
+    #[arg(long, value_name = "OPTIONS")]
+    pub check: Option<String>,
+    /// How the findings are written
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    pub format: CheckFormat,
+    /// Where the findings are written [default: standard output]
+    #[arg(short = 'o', long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// List the checks
+    #[arg(long)]
+    pub list: bool,
+    /// The directory to check, as a positional argument in docker's manner
+    #[arg(value_name = "CONTEXT", conflicts_with = "context")]
+    pub context_directory: Option<String>,
+}
+
+/// How `longshore check` writes what it found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum CheckFormat {
+    /// For people, with the lines
+    #[default]
+    Text,
+    /// JSON, as BuildKit's with columns and hints
+    Json,
+    /// SARIF 2.1.0
+    Sarif,
+    /// GitLab's code quality report
+    Gitlab,
+    /// Annotations of GitHub Actions
+    Github,
+}
 
 /// What was found, ready to be written in any format.
 struct Findings {
