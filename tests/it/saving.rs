@@ -20,7 +20,12 @@ fn dockerfile(url: &str, mount: &str) -> String {
 fn fresh(scene: &Scene) -> Call {
     for place in ["state", "out"] {
         let path = scene.root().join(place);
-        fs::remove_dir_all(&path).expect("a directory");
+        if fs::remove_dir_all(&path).is_err() {
+            // A mount of another owner, which an ordinary user's build made by a subordinate id.
+            let aside = (0..).map(|number| scene.root().join(format!("{place}-{number}")));
+            let aside = aside.filter(|aside| !aside.exists()).take(1);
+            aside.for_each(|aside| fs::rename(&path, aside).expect("a directory"));
+        }
         fs::create_dir(&path).expect("a directory");
     }
     scene.build()

@@ -80,7 +80,11 @@ async fn top(folder: &Folder) -> (String, Value) {
     let listed = folder.list("manifests/", 100).await.expect("a list");
     let mut found: Option<(String, Value)> = None;
     let steps = |entry: &Value| entry["records"].as_array().expect("records").len();
-    for one in listed {
+    // Beside the entries lie traces.
+    for one in listed
+        .into_iter()
+        .filter(|one| !one.name.contains("/traces/"))
+    {
         let entry: Value = serde_json::from_slice(&read(folder, &one.name).await).expect("JSON");
         if found
             .as_ref()
