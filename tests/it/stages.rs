@@ -111,7 +111,7 @@ fn a_base_that_no_build_has_used_for_long_goes() {
     for layer in &layers {
         let marker = std::fs::File::open(layer.join("boot")).expect("a marker");
         let used = marker.metadata().and_then(|found| found.modified());
-        let long_ago = used.expect("a time") - Duration::from_secs(15 * 24 * 3600);
+        let long_ago = used.expect("a time") - Duration::from_hours(15 * 24);
         marker.set_modified(long_ago).expect("a time");
     }
     build(&with_shell("RUN true\n"));
