@@ -317,6 +317,11 @@ fn what_a_build_puts_behind_a_mount_is_found_and_what_a_base_has_there_is_not() 
         fs::remove_file(behind.join("own")).unwrap_or_default();
     }
     base.check(&tree, &area).unwrap();
+    // What a link leads to is not the stage's.
+    let second = area.tree_path(area.make_tree().unwrap());
+    fs::create_dir_all(second.join("var")).unwrap();
+    symlink(tree.join("var/run"), second.join("var/run")).unwrap();
+    Hidden::default().check(&second, &area).unwrap();
     fs::write(behind.join("base"), "changed").unwrap();
     assert!(base.check(&tree, &area).is_err());
     area.close().unwrap();

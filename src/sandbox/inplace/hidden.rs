@@ -41,8 +41,11 @@ impl Hidden {
         let mut held = BTreeMap::new();
         for pin in area.pins().iter().filter(|pin| hides(pin)) {
             let path = tree.join(pin);
-            walk(tree, &path, true, &mut held)
-                .map_err(|source| SandboxError::path("look at", path, source))?;
+            let looked = is_below_directories(tree, pin).and_then(|is_below| match is_below {
+                true => walk(tree, &path, true, &mut held),
+                false => Ok(()),
+            });
+            looked.map_err(|source| SandboxError::path("look at", path, source))?;
         }
         Ok(Self(held))
     }
@@ -87,6 +90,21 @@ fn hides(pin: &Path) -> bool {
     let absolute = Path::new("/").join(pin);
     !OURS.iter().any(|ours| pin.starts_with(ours))
         && !USUAL_MOUNTS.iter().any(|usual| absolute.starts_with(usual))
+}
+
+/// Whether all above a path of a tree are directories: behind a link the path is another one, perhaps outside of the tree.
+fn is_below_directories(tree: &Path, pin: &Path) -> io::Result<bool> {
+    let mut above: Vec<_> = pin.ancestors().skip(1).collect();
+    above.reverse();
+    for path in above {
+        match std::fs::symlink_metadata(tree.join(path)) {
+            Ok(found) if found.is_dir() => {}
+            Ok(_) => return Ok(false),
+            Err(error) if is_missing(&error) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
 }
 
 /// Adds what `path` has; a directory counts as what is in it.
