@@ -12,7 +12,8 @@ test_account() {
 }
 packages=(
   attr bzip2 busybox-static ca-certificates docker-registry docker.io dpkg-dev e2fsprogs gcc
-  iproute2 jq libarchive-tools libc6-dev libcap2-bin make mmdebstrap openssl perl python3 runc skopeo strace time uidmap umoci xz-utils zstd
+  iproute2 jq libarchive-tools libc6-dev libcap2-bin make mmdebstrap openssh-client openssh-server openssl perl python3 rsync runc skopeo strace time
+  uidmap umoci xz-utils zstd
 )
 missing=()
 for package in "${packages[@]}"; do

@@ -4,11 +4,8 @@
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 longshore=${LONGSHORE:?the program to test}
-if [ "$(id -u)" = 0 ] && ! command -v ssh-agent /usr/sbin/sshd >/dev/null; then
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends openssh-server openssh-client >/dev/null 2>&1
-fi
 for program in git python3 openssl ssh-agent /usr/sbin/sshd; do
-  command -v "$program" >/dev/null || { echo "$program is missing"; echo "0 passed, 1 failed"; exit 1; }
+  command -v "$program" >/dev/null || { echo "$program is missing: tests/env/install.sh brings it"; echo "0 passed, 1 failed"; exit 1; }
 done
 work=$(mktemp -d)
 passed=0 failed=0
