@@ -178,9 +178,17 @@ mod tests {
 
     fn keychain(directory: &Path, script: &str, config: &str, timeout: Duration) -> DockerConfig {
         let program = directory.join("docker-credential-test");
-        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("a script");
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))
+        let text = directory.join("text");
+        std::fs::write(&text, format!("#!/bin/sh\n{script}\n")).expect("a script");
+        std::fs::set_permissions(&text, std::fs::Permissions::from_mode(0o755))
             .expect("permissions");
+        // Copied by another process: one that a test beside this one starts would have a file open that is written here, and nobody
+        // can run a program that is open for writing.
+        let copied = std::process::Command::new("cp")
+            .arg(&text)
+            .arg(&program)
+            .status();
+        assert!(copied.expect("cp").success());
         let path = std::env::join_paths([directory, Path::new("/usr/bin"), Path::new("/bin")])
             .expect("a path");
         let options = HelperOptions {
