@@ -41,9 +41,12 @@ impl Hidden {
         let mut held = BTreeMap::new();
         for pin in area.pins().iter().filter(|pin| hides(pin)) {
             let path = tree.join(pin);
-            let looked = is_below_directories(tree, pin).and_then(|is_below| match is_below {
-                true => walk(tree, &path, true, &mut held),
-                false => Ok(()),
+            let looked = is_below_directories(tree, pin).and_then(|is_below| {
+                if is_below {
+                    walk(tree, &path, true, &mut held)
+                } else {
+                    Ok(())
+                }
             });
             looked.map_err(|source| SandboxError::path("look at", path, source))?;
         }
