@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 use super::{Error, Object};
 
 /// The size of a part in bytes: large enough that the round trips do not count.
-pub(super) const PART_SIZE: u64 = 4 << 20;
+pub(super) const PART_SIZE: u64 = 2 << 20;
 
-/// So many parts are asked for at a time. With those that wait to be read they bound the memory: 24 MiB.
+/// So many parts are asked for at a time. With those that wait to be read they bound the memory: 12 MiB.
 const AHEAD: usize = 4;
 
 /// So many parts wait to be read.
