@@ -150,7 +150,14 @@ pub(super) fn of_mounts(
     text: &str,
     around: &Around<'_>,
 ) -> Result<Result<CachePlace, String>, UsageError> {
-    match of_flag(flag, direction, text, around)?.0 {
+    let (named, is_required) = of_flag(flag, direction, text, around)?;
+    if is_required {
+        return Err(UsageError::flag(
+            flag,
+            "ignore-error=false is for layers: what keeps a cache mount from being saved is a warning",
+        ));
+    }
+    match named {
         Named::Place(place) => Ok(Ok(mounts_in(place))),
         Named::Absent(reason) => Ok(Err(reason)),
         Named::Inline => Err(UsageError::flag(
@@ -269,6 +276,23 @@ fn gha(fields: &mut Fields<'_>, env: &Env) -> Result<Named, UsageError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mounts_have_places_of_their_own_kind() {
+        let (env, stores) = (Env::default(), |_: &Env| Ok(Stores::default()));
+        let around = Around {
+            env: &env,
+            stores: &stores,
+        };
+        let place = |direction, text: &str| of_mounts("--flag", direction, text, &around);
+        let registry = Ok(CachePlace::Registry("x.io/a".parse().unwrap()));
+        assert_eq!(place(Direction::From, "x.io/a").unwrap(), registry);
+        assert_eq!(place(Direction::To, "x.io/a").unwrap(), registry);
+        for text in ["type=inline", "type=local,dest=/c,ignore-error=false"] {
+            let error = place(Direction::To, text).unwrap_err().to_string();
+            assert!(error.contains("--flag"), "{text}: {error}");
+        }
+    }
 
     #[test]
     fn caches_are_named_as_in_buildx() {
