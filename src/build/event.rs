@@ -1,6 +1,5 @@
 //! What a build tells while it runs. The engine sends values; `cli` decides how they look.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cache::Miss;
@@ -237,8 +236,8 @@ pub enum Event {
     Written {
         /// What it is.
         what: &'static str,
-        /// Where.
-        path: PathBuf,
+        /// Where: a path or a URL.
+        place: String,
     },
     /// A check found something.
     Finding(Finding),

@@ -299,7 +299,8 @@ pub fn run(
     uploads.check_kept()?;
 
     // 8. What came of it, in files; then cache mounts are saved, and the build's own directories go.
-    publish::write_reports(&published, request, &*services.events)?;
+    let reported = publish::write_reports(&published, request, &http, &*services.events);
+    block_on(services, reported)??;
     mounts.save()?;
     executor.finish()?;
     Ok(Outcome {

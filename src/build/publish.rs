@@ -1,10 +1,12 @@
 //! The image to where it goes, and the files that tell of it.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::http::Http;
 use crate::oci::{Descriptor, Digest, ImageConfig};
-use crate::output::{self, Assembly, Image, ImageLayer, OnEvent, Output, Published, Reports};
+use crate::output::{self, Assembly, Image, ImageLayer, OnEvent, Output, Published, Report};
 use crate::plan::{Plan, StageBase};
 use crate::registry::{BlobPush, Client};
 
@@ -123,33 +125,30 @@ fn outputs(request: &Request, bases: &[fetch::Image]) -> Vec<Output> {
 }
 
 /// Writes the files that tell what was made, and says what was written.
-pub(super) fn write_reports(
+pub(super) async fn write_reports(
     published: &Published,
     request: &Request,
+    http: &Http,
     events: &dyn Events,
 ) -> Result<(), BuildError> {
     let asked = &request.outputs;
-    let reports = Reports {
-        digest: asked.digest_file.clone(),
-        name_with_digest: asked.image_name_with_digest_file.clone(),
-        name_tag_with_digest: asked.image_name_tag_with_digest_file.clone(),
-        metadata: asked.metadata_file.clone(),
-    };
-    output::write_reports(&reports, published, &asked.destinations)?;
+    output::write_reports(&asked.reports, published, &asked.destinations, http).await?;
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+    let report = |report: &Option<Report>| report.as_ref().map(ToString::to_string);
     let written = [
-        ("OCI layout", &published.layout),
-        ("archive", &published.archive),
-        ("digest file", &asked.digest_file),
-        ("name file", &asked.image_name_with_digest_file),
-        ("name and tag file", &asked.image_name_tag_with_digest_file),
-        ("metadata file", &asked.metadata_file),
+        ("OCI layout", path(&published.layout)),
+        ("archive", path(&published.archive)),
+        ("digest file", report(&asked.reports.digest)),
+        ("name file", report(&asked.reports.name_with_digest)),
+        (
+            "name and tag file",
+            report(&asked.reports.name_tag_with_digest),
+        ),
+        ("metadata file", report(&asked.reports.metadata)),
     ];
-    for (what, path) in written {
-        if let Some(path) = path {
-            events.send(Event::Written {
-                what,
-                path: path.clone(),
-            });
+    for (what, place) in written {
+        if let Some(place) = place {
+            events.send(Event::Written { what, place });
         }
     }
     Ok(())

@@ -11,7 +11,7 @@ use crate::context::git::GitAccess;
 use crate::context::{DockerfileSource, Source};
 use crate::http::HttpConfig;
 use crate::oci::{Compression, Digest, Platform, Reference};
-use crate::output::Format;
+use crate::output::{Format, Reports};
 use crate::plan::RunNetwork;
 use crate::registry::RegistryOptions;
 use crate::sandbox::{Agent, Content};
@@ -152,14 +152,8 @@ pub struct Outputs {
     pub tar_path: Option<PathBuf>,
     /// An OCI image layout.
     pub oci_layout_path: Option<PathBuf>,
-    /// A file with the digest.
-    pub digest_file: Option<PathBuf>,
-    /// A file with `name@digest` for every destination.
-    pub image_name_with_digest_file: Option<PathBuf>,
-    /// A file with `name:tag@digest` for every destination.
-    pub image_name_tag_with_digest_file: Option<PathBuf>,
-    /// A file with digests, names and descriptor as JSON.
-    pub metadata_file: Option<PathBuf>,
+    /// Files that tell what was made.
+    pub reports: Reports,
 }
 
 impl Outputs {

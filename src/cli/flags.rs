@@ -20,6 +20,7 @@ use super::keychain::CredentialArgs;
 use super::login::LoginArgs;
 use super::push::PushArgs;
 use super::registries::RegistryArgs;
+use super::reports::{AcceptedArgs, ReportArgs, SendArgs};
 use super::warm::WarmArgs;
 
 /// Builds container images from Dockerfiles inside CI jobs: no daemon, no privileges.
@@ -297,18 +298,9 @@ pub(super) struct BuildArgs {
     /// Write an OCI image layout
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub oci_layout_path: Option<PathBuf>,
-    /// Write the image's digest to a file
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub digest_file: Option<PathBuf>,
-    /// Write name@digest of every destination to a file
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub image_name_with_digest_file: Option<PathBuf>,
-    /// Write name:tag@digest of every destination to a file
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub image_name_tag_with_digest_file: Option<PathBuf>,
-    /// Write digests, names and descriptor as JSON to a file
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub metadata_file: Option<PathBuf>,
+    /// Files that tell what was made.
+    #[command(flatten)]
+    pub reports: ReportArgs,
     /// A label of the image; may be repeated
     #[arg(long, value_name = "NAME=VALUE", help_heading = "Output")]
     pub label: Vec<String>,
@@ -340,14 +332,6 @@ pub(super) struct BuildArgs {
     /// How registries are reached.
     #[command(flatten)]
     pub registries: RegistryArgs,
-    /// How often a failed push is tried again as a whole [each request has its own retries]
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 0,
-        help_heading = "Registries"
-    )]
-    pub push_retry: u32,
     /// How often a failed download of a base image is tried again as a whole
     #[arg(
         long,
@@ -364,12 +348,9 @@ pub(super) struct BuildArgs {
         help_heading = "Registries"
     )]
     pub image_fs_extract_retry: u32,
-    /// Succeed if a tag exists that must not change; it stays as it is
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
-    pub push_ignore_immutable_tag_errors: bool,
-    /// Do not check before the build whether the destinations accept a push
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
-    pub skip_push_permission_check: bool,
+    /// The push as a whole.
+    #[command(flatten)]
+    pub send: SendArgs,
 
     /// A secret for RUN --mount=type=secret: id=ID,src=FILE or id=ID,env=VARIABLE; may be repeated
     #[arg(long, value_name = "SPEC", help_heading = "RUN steps")]
@@ -418,12 +399,12 @@ pub(super) struct BuildArgs {
     /// A path that never gets into a layer; may be repeated
     #[arg(long, value_name = "PATH", help_heading = "Build")]
     pub ignore_path: Vec<String>,
-    /// Accepted: unused stages are always skipped
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Build")]
-    pub skip_unused_stages: bool,
-    /// Accepted: cleaning up is what longshore always does
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL", help_heading = "Build")]
-    pub cleanup: Option<bool>,
+    /// Keep /var/run out of layers, too; kaniko does so unless told otherwise
+    #[arg(long, alias = "whitelist-var-run", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Build")]
+    pub ignore_var_run: bool,
+    /// What is always done.
+    #[command(flatten)]
+    pub accepted: AcceptedArgs,
     /// The number of threads for compression and scans [default: the processors there are]
     #[arg(long, value_name = "N", help_heading = "Build")]
     pub jobs: Option<NonZeroUsize>,
@@ -477,31 +458,13 @@ impl std::fmt::Debug for LoginArgs {
 /// Flags of kaniko that are known and not supported, with what to do instead.
 pub(super) const UNSUPPORTED: &[(&str, &str)] = &[
     (
-        "use-new-run",
-        "snapshots are exact in every mode: remove --use-new-run",
+        "materialize",
+        "nothing of a build stays at /: write the image with --tar-path or --oci-layout-path",
     ),
     (
-        "force-build-metadata",
-        "metadata is always computed: remove --force-build-metadata",
+        "dryrun",
+        "`longshore check` looks for mistakes without a build, `longshore debug plan` prints the steps",
     ),
-    (
-        "ignore-var-run",
-        "mounted paths never get into a layer and others are kept: use --ignore-path=/var/run to leave it out",
-    ),
-    (
-        "whitelist-var-run",
-        "mounted paths never get into a layer and others are kept: use --ignore-path=/var/run to leave it out",
-    ),
-    ("materialize", "it is not supported yet"),
-    (
-        "preserve-context",
-        "the file system is always put back: remove --preserve-context",
-    ),
-    (
-        "pre-cleanup",
-        "every build starts clean: remove --pre-cleanup",
-    ),
-    ("dryrun", "it is not supported yet"),
 ];
 
 /// What Go's `ParseBool` takes, as kaniko does.
@@ -535,25 +498,13 @@ pub(super) fn switch(text: &str) -> Result<bool, &'static str> {
     parse_bool(text).ok_or("expected true or false")
 }
 
-/// Unsupported flags that are switches: `=false` asks for what happens anyway.
-const UNSUPPORTED_SWITCHES: &[&str] = &[
-    "use-new-run",
-    "force-build-metadata",
-    "ignore-var-run",
-    "whitelist-var-run",
-    "materialize",
-    "preserve-context",
-    "pre-cleanup",
-    "dryrun",
-];
-
 /// Whether `argument` switches off what is off without it.
 pub(super) fn is_unsupported_switched_off(argument: &str) -> bool {
     let switch = argument
         .strip_prefix("--")
         .and_then(|rest| rest.split_once('='));
     switch.is_some_and(|(name, value)| {
-        UNSUPPORTED_SWITCHES.contains(&name) && parse_bool(value) == Some(false)
+        UNSUPPORTED.iter().any(|(flag, _)| *flag == name) && parse_bool(value) == Some(false)
     })
 }
 

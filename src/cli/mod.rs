@@ -25,6 +25,7 @@ mod places;
 mod push;
 mod registries;
 mod render;
+mod reports;
 mod resolve;
 mod run_flags;
 mod runner_log;

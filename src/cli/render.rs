@@ -446,11 +446,11 @@ impl Events for Renderer {
                 &format!("Pushed {reference}@{digest}"),
                 json!({"pushed": reference.to_string(), "digest": digest.as_str()}),
             ),
-            Event::Written { what, path } => self.line(
+            Event::Written { what, place } => self.line(
                 state,
                 Level::Info,
-                &format!("wrote {what} {}", path.display()),
-                json!({"wrote": what, "path": path.display().to_string()}),
+                &format!("wrote {what} {place}"),
+                json!({"wrote": what, "path": place}),
             ),
             Event::Finding(finding) => {
                 let place = place(state, Some(finding.span));

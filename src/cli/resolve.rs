@@ -63,7 +63,7 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
     let (caching, mounts) = cache::options(args, around, &http, &files)?;
     let snapshot = SnapshotOptions {
         by_time_only: args.snapshot_mode == Some(SnapshotModeFlag::Time),
-        ignored: args.ignore_path.clone(),
+        ignored: ignored(args),
     };
     let mut build_args = pairs_of(
         &[&args.build_arg[..], &args.listed_build_arg[..]].concat(),
@@ -136,8 +136,8 @@ pub(super) fn resolve(args: &BuildArgs, around: &Surroundings) -> Result<Request
         files,
         download_retries: args.image_download_retry,
         extract_retries: args.image_fs_extract_retry,
-        push_retries: args.push_retry,
-        checks_push: !args.skip_push_permission_check,
+        push_retries: args.send.push_retry,
+        checks_push: !args.send.skip_push_permission_check,
         state_dir: state_dir(args.state_dir.as_deref(), env)?,
         hosts: std::fs::read_to_string("/etc/hosts").ok(),
         resolv_conf: std::fs::read_to_string("/etc/resolv.conf").ok(),
@@ -286,6 +286,12 @@ fn pair(flag: &'static str, text: &str) -> Result<(String, String), UsageError> 
     }
 }
 
+/// The paths that are kept out of layers.
+fn ignored(args: &BuildArgs) -> Vec<String> {
+    let var_run = args.ignore_var_run.then(|| "/var/run".to_owned());
+    args.ignore_path.iter().cloned().chain(var_run).collect()
+}
+
 fn outputs(args: &BuildArgs, env: &Env) -> Result<Outputs, UsageError> {
     let destinations = args
         .destination
@@ -302,43 +308,7 @@ fn outputs(args: &BuildArgs, env: &Env) -> Result<Outputs, UsageError> {
                 parse_bool(text).ok_or_else(|| UsageError::variable(name, text, expected))
             })?,
     };
-    for (flag, file) in [
-        (
-            "--image-name-with-digest-file",
-            &args.image_name_with_digest_file,
-        ),
-        (
-            "--image-name-tag-with-digest-file",
-            &args.image_name_tag_with_digest_file,
-        ),
-    ] {
-        if file.is_some() && destinations.is_empty() {
-            return Err(UsageError::flag(flag, "needs a --destination to name"));
-        }
-    }
-    for (flag, file) in [
-        ("--digest-file", &args.digest_file),
-        (
-            "--image-name-with-digest-file",
-            &args.image_name_with_digest_file,
-        ),
-        (
-            "--image-name-tag-with-digest-file",
-            &args.image_name_tag_with_digest_file,
-        ),
-        ("--metadata-file", &args.metadata_file),
-    ] {
-        if file
-            .as_deref()
-            .and_then(Path::to_str)
-            .is_some_and(|path| path.contains("://"))
-        {
-            return Err(UsageError::flag(
-                flag,
-                "URLs are not supported yet: name a file",
-            ));
-        }
-    }
+    let reports = args.reports.reports(!destinations.is_empty())?;
     let format = format(args.image_format);
     if format == Format::Docker {
         let reason = "has no place in docker's format: use --image-format=oci";
@@ -351,20 +321,14 @@ fn outputs(args: &BuildArgs, env: &Env) -> Result<Outputs, UsageError> {
     }
     let mut outputs = Outputs {
         pushes: !no_push && !destinations.is_empty(),
-        ignores_immutable_tags: args.push_ignore_immutable_tag_errors,
+        ignores_immutable_tags: args.send.push_ignore_immutable_tag_errors,
         labels_revision: args.ci.ci_labels.unwrap_or(true),
         format,
         annotations: annotations(&args.annotation)?,
         destinations,
         tar_path: args.tar_path.as_deref().map(absolute),
         oci_layout_path: args.oci_layout_path.as_deref().map(absolute),
-        digest_file: args.digest_file.as_deref().map(absolute),
-        image_name_with_digest_file: args.image_name_with_digest_file.as_deref().map(absolute),
-        image_name_tag_with_digest_file: args
-            .image_name_tag_with_digest_file
-            .as_deref()
-            .map(absolute),
-        metadata_file: args.metadata_file.as_deref().map(absolute),
+        reports,
     };
     let goes_nowhere = outputs.destinations.is_empty()
         && outputs.tar_path.is_none()

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use clap::{ArgAction, Args};
+use clap::Args;
 
 use crate::auth::Files;
 use crate::build::{self, BuildError, Event, Events};
@@ -14,45 +14,26 @@ use crate::output::{self, Content, Published, Reports};
 use crate::registry::Client;
 
 use super::env::Env;
-use super::flags::{LogArgs, switch};
+use super::flags::LogArgs;
 use super::keychain::CredentialArgs;
 use super::registries::{self, RegistryArgs};
 use super::render::{Renderer, seconds};
+use super::reports::{ReportArgs, SendArgs};
 use super::runner_log::Log;
 use super::{USAGE, UsageError, diagnostic, keychain, print_line, resolve};
 
 /// The flags of what is pushed without a build.
 #[derive(Debug, Args)]
 pub(super) struct TransferArgs {
-    /// Write the digest to a file
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub digest_file: Option<PathBuf>,
-    /// Write name@digest of every destination to a file
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub image_name_with_digest_file: Option<PathBuf>,
-    /// Write name:tag@digest of every destination to a file
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub image_name_tag_with_digest_file: Option<PathBuf>,
-    /// Write digests, names and descriptor as JSON to a file
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub metadata_file: Option<PathBuf>,
+    /// Files that tell what was pushed.
+    #[command(flatten)]
+    pub reports: ReportArgs,
     /// How registries are reached.
     #[command(flatten)]
     pub registries: RegistryArgs,
-    /// How often a failed push is tried again as a whole [each request has its own retries]
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 0,
-        help_heading = "Registries"
-    )]
-    pub push_retry: u32,
-    /// Succeed if a tag exists that must not change; it stays as it is
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
-    pub push_ignore_immutable_tag_errors: bool,
-    /// Do not check first whether the destinations accept a push
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = switch, value_name = "BOOL", help_heading = "Registries")]
-    pub skip_push_permission_check: bool,
+    /// The push as a whole.
+    #[command(flatten)]
+    pub send: SendArgs,
     /// Where credentials come from.
     #[command(flatten)]
     pub credentials: CredentialArgs,
@@ -64,6 +45,7 @@ pub(super) struct TransferArgs {
 /// What a transfer works with.
 pub(super) struct Transfer<'a> {
     args: &'a TransferArgs,
+    reports: Reports,
     pub(super) client: Client,
     pub(super) renderer: Arc<Renderer>,
 }
@@ -106,6 +88,7 @@ pub(super) fn run(
     with_client(&access, env, async |client, renderer| {
         work(&Transfer {
             args,
+            reports: args.reports.reports(true)?,
             client,
             renderer,
         })
@@ -192,7 +175,7 @@ fn prepare(access: &Access<'_>, env: &Env, renderer: &Renderer) -> Result<Client
 impl Transfer<'_> {
     /// Asks the destinations whether they accept a push.
     pub(super) async fn check(&self, destinations: &[Reference]) -> Result<(), Failure> {
-        if !self.args.skip_push_permission_check {
+        if !self.args.send.skip_push_permission_check {
             build::check_push(&self.client, destinations).await?;
         }
         Ok(())
@@ -206,7 +189,7 @@ impl Transfer<'_> {
     ) -> Result<(), Failure> {
         let published = self.push_retrying(content, destinations).await;
         build::tell_notes(&self.client, &*self.renderer);
-        self.report(&published?, destinations)
+        self.report(&published?, destinations).await
     }
 
     async fn push_retrying(
@@ -221,14 +204,14 @@ impl Transfer<'_> {
             let pushing = output::push(
                 content,
                 destinations,
-                self.args.push_ignore_immutable_tag_errors,
+                self.args.send.push_ignore_immutable_tag_errors,
                 &self.client,
                 Some(&on_event),
             );
             match pushing.await {
                 Ok(published) => return Ok(published),
                 Err(output::Error::Push { .. } | output::Error::PartlyPushed { .. })
-                    if tried < self.args.push_retry =>
+                    if tried < self.args.send.push_retry =>
                 {
                     tokio::time::sleep(Duration::from_secs(1 << tried.min(6))).await;
                     tried += 1;
@@ -238,15 +221,9 @@ impl Transfer<'_> {
         }
     }
 
-    fn report(&self, published: &Published, names: &[Reference]) -> Result<(), Failure> {
-        let args = self.args;
-        let reports = Reports {
-            digest: args.digest_file.clone(),
-            name_with_digest: args.image_name_with_digest_file.clone(),
-            name_tag_with_digest: args.image_name_tag_with_digest_file.clone(),
-            metadata: args.metadata_file.clone(),
-        };
-        output::write_reports(&reports, published, names).map_err(BuildError::from)?;
+    async fn report(&self, published: &Published, names: &[Reference]) -> Result<(), Failure> {
+        let written = output::write_reports(&self.reports, published, names, self.client.http());
+        written.await.map_err(BuildError::from)?;
         let digest = &published.descriptor.digest;
         self.renderer.info(&format!(
             "{digest} pushed in {}",

@@ -19,6 +19,7 @@ mod stored;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::http;
 use crate::oci::{Descriptor, Digest, Reference};
 use crate::registry::{self, BlobPush, Client};
 
@@ -26,7 +27,7 @@ pub use content::{Content, ContentBlob};
 pub use image::{Assembly, Format, Image, ImageLayer, LayerSource, assemble, remote_layers};
 pub use index::{IndexOptions, Member, index};
 pub use push::upload;
-pub use report::{Reports, write_reports};
+pub use report::{Report, Reports, write_reports};
 
 /// One place for an image to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,6 +185,20 @@ pub enum Error {
         path: PathBuf,
         /// The cause.
         source: std::io::Error,
+    },
+    /// A server cannot be sent a report.
+    #[error("{source}")]
+    Send {
+        /// The cause.
+        source: http::Error,
+    },
+    /// A server does not take a report.
+    #[error("{url} does not take what is to be written there: {status}")]
+    Refused {
+        /// The URL, without secrets.
+        url: String,
+        /// Its answer.
+        status: http::StatusCode,
     },
     /// A layer's file is not what its descriptor says.
     #[error("{} is not the layer {expected} that it should be", path.display())]

@@ -1,27 +1,49 @@
 //! Files that tell what was made: digest files in kaniko's formats, and a metadata file as buildx writes it.
 
+use std::fmt;
 use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use url::Url;
 
 use super::source::failed;
 use super::{Error, Published};
+use crate::http::{Body, Http, Method, Request, header, redact_url};
 use crate::oci::{DOCKER_HUB, Reference};
 use crate::registry::Partial;
+
+/// Where a report goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// Into a file.
+    File(PathBuf),
+    /// To a server, by PUT, as kaniko does.
+    Url(Url),
+}
+
+/// A URL is shown without what may be secret in it.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Url(url) => f.write_str(&redact_url(url)),
+        }
+    }
+}
 
 /// The files to write.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reports {
     /// `--digest-file`: the digest and nothing else, not even a newline.
-    pub digest: Option<PathBuf>,
+    pub digest: Option<Report>,
     /// `--image-name-with-digest-file`: a line `registry/repository@digest` for each name.
-    pub name_with_digest: Option<PathBuf>,
+    pub name_with_digest: Option<Report>,
     /// `--image-name-tag-with-digest-file`: a line `registry/repository:tag@digest` for each name.
-    pub name_tag_with_digest: Option<PathBuf>,
+    pub name_tag_with_digest: Option<Report>,
     /// `--metadata-file`: a JSON object.
-    pub metadata: Option<PathBuf>,
+    pub metadata: Option<Report>,
 }
 
 /// Writes the files, each complete or not at all. Missing directories are made, for the user alone.
@@ -31,29 +53,30 @@ pub struct Reports {
 ///
 /// # Errors
 /// The first file that cannot be written.
-pub fn write_reports(
+pub async fn write_reports(
     reports: &Reports,
     published: &Published,
     names: &[Reference],
+    http: &Http,
 ) -> Result<(), Error> {
     let digest = &published.descriptor.digest;
-    if let Some(path) = &reports.digest {
-        write(path, digest.as_str().as_bytes())?;
+    if let Some(report) = &reports.digest {
+        write(report, digest.as_str().into(), http).await?;
     }
-    if let Some(path) = &reports.name_with_digest {
+    if let Some(report) = &reports.name_with_digest {
         let lines = names
             .iter()
             .map(|name| format!("{}@{digest}", qualified(name)));
-        write(path, text(lines).as_bytes())?;
+        write(report, text(lines).into(), http).await?;
     }
-    if let Some(path) = &reports.name_tag_with_digest {
+    if let Some(report) = &reports.name_tag_with_digest {
         let lines = names
             .iter()
             .map(|name| format!("{}:{}@{digest}", qualified(name), name.tag_or_latest()));
-        write(path, text(lines).as_bytes())?;
+        write(report, text(lines).into(), http).await?;
     }
-    if let Some(path) = &reports.metadata {
-        write(path, &metadata(published, names)?)?;
+    if let Some(report) = &reports.metadata {
+        write(report, metadata(published, names)?, http).await?;
     }
     Ok(())
 }
@@ -99,7 +122,34 @@ fn qualified(name: &Reference) -> String {
     format!("{registry}/{}", name.repository())
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+async fn write(report: &Report, bytes: Vec<u8>, http: &Http) -> Result<(), Error> {
+    match report {
+        Report::File(path) => write_file(path, &bytes),
+        Report::Url(url) => put(url, bytes, http).await,
+    }
+}
+
+async fn put(url: &Url, bytes: Vec<u8>, http: &Http) -> Result<(), Error> {
+    let request = Request::new(Method::PUT, url.clone())
+        .header(
+            header::CONTENT_TYPE,
+            header::HeaderValue::from_static("text/plain; charset=utf-8"),
+        )
+        .body(Body::Bytes(bytes.into()));
+    let response = http
+        .send_retrying(&request)
+        .await
+        .map_err(|source| Error::Send { source })?;
+    if response.status().is_success() {
+        return Ok(());
+    }
+    Err(Error::Refused {
+        url: redact_url(url),
+        status: response.status(),
+    })
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     if let Some(parent) = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
@@ -145,6 +195,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+    use crate::http::HttpConfig;
     use crate::oci::{Descriptor, Digest, MediaType};
 
     fn published() -> Published {
@@ -157,23 +208,30 @@ mod tests {
         }
     }
 
+    fn http() -> Http {
+        Http::new(HttpConfig::default()).expect("a client")
+    }
+
     fn names() -> Vec<Reference> {
         ["app", "ghcr.io/a/b:v1", "localhost:5000/x:v2"]
             .map(|name| name.parse().expect("a reference"))
             .into()
     }
 
-    #[test]
-    fn the_formats_are_kanikos() {
+    #[tokio::test]
+    async fn the_formats_are_kanikos() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = |name: &str| directory.path().join("made/here").join(name);
+        let file = |name: &str| Some(Report::File(path(name)));
         let reports = Reports {
-            digest: Some(path("digest")),
-            name_with_digest: Some(path("name")),
-            name_tag_with_digest: Some(path("tag")),
-            metadata: Some(path("metadata")),
+            digest: file("digest"),
+            name_with_digest: file("name"),
+            name_tag_with_digest: file("tag"),
+            metadata: file("metadata"),
         };
-        write_reports(&reports, &published(), &names()).expect("written");
+        write_reports(&reports, &published(), &names(), &http())
+            .await
+            .expect("written");
         let digest = Digest::of(b"manifest");
         let read = |name: &str| std::fs::read_to_string(path(name)).expect("a file");
         assert_eq!(read("digest"), digest.as_str());
@@ -210,18 +268,20 @@ mod tests {
         assert_eq!(entries, 4, "nothing unfinished is left");
     }
 
-    #[test]
-    fn a_link_is_written_through_and_an_older_file_is_replaced() {
+    #[tokio::test]
+    async fn a_link_is_written_through_and_an_older_file_is_replaced() {
         let directory = tempfile::tempdir().expect("a directory");
         let (file, link) = (directory.path().join("file"), directory.path().join("link"));
         std::fs::write(&file, "something that is longer than a digest".repeat(9)).expect("a file");
         std::os::unix::fs::symlink(&file, &link).expect("a link");
         for path in [&link, &file] {
             let reports = Reports {
-                digest: Some(path.clone()),
+                digest: Some(Report::File(path.clone())),
                 ..Reports::default()
             };
-            write_reports(&reports, &published(), &[]).expect("written");
+            write_reports(&reports, &published(), &[], &http())
+                .await
+                .expect("written");
             assert_eq!(
                 std::fs::read_to_string(&file).expect("a file"),
                 Digest::of(b"manifest").as_str()
@@ -230,14 +290,16 @@ mod tests {
         assert!(link.is_symlink());
     }
 
-    #[test]
-    fn a_file_that_cannot_be_written_is_named() {
+    #[tokio::test]
+    async fn a_file_that_cannot_be_written_is_named() {
         let directory = tempfile::tempdir().expect("a directory");
         let reports = Reports {
-            digest: Some(directory.path().to_path_buf()),
+            digest: Some(Report::File(directory.path().to_path_buf())),
             ..Reports::default()
         };
-        let error = write_reports(&reports, &published(), &[]).expect_err("a directory is no file");
+        let error = write_reports(&reports, &published(), &[], &http())
+            .await
+            .expect_err("a directory is no file");
         assert!(
             error
                 .to_string()

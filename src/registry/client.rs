@@ -94,6 +94,11 @@ impl Client {
         }
     }
 
+    /// The HTTP client underneath, for what is no registry.
+    pub fn http(&self) -> &Http {
+        &self.shared.http
+    }
+
     /// Sends a request of an operation: with the right credential, again after transient failures, and once more
     /// with a new credential when the old one is refused.
     pub(super) async fn call(&self, call: Call<'_>) -> Result<Response, Error> {

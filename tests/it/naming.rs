@@ -50,6 +50,11 @@ fn kanikos_name_takes_kanikos_flags() {
         "--target=one",
         "--skip-unused-stages=true",
         "--cleanup",
+        "--pre-cleanup",
+        "--preserve-context",
+        "--use-new-run",
+        "--force-build-metadata=true",
+        "--ignore-var-run",
         "--force",
         "--snapshotMode=redo",
         "--log-format=text",
@@ -114,7 +119,7 @@ fn kanikos_name_takes_kanikos_flags() {
 fn flags_that_are_not_supported_say_what_to_do() {
     let scene = Scene::bare();
     scene.dockerfile("FROM scratch\n");
-    for flag in ["--use-new-run", "--use-new-run=true", "--ignore-var-run"] {
+    for flag in ["--materialize", "--materialize=true", "--dryrun"] {
         let name = flag.split('=').next().unwrap();
         let failed = scene.build().arg(flag).mistake();
         assert_eq!(failed.code(), 2, "{failed}");
@@ -128,9 +133,9 @@ fn flags_that_are_not_supported_say_what_to_do() {
     scene.dockerfile("FROM scratch\nLABEL a=b\n");
     let image = scene
         .build()
-        .args(["--label=x=--use-new-run", "--use-new-run=false"])
+        .args(["--label=x=--materialize", "--materialize=false"])
         .image();
-    assert_eq!(image.config()["Labels"]["x"], "--use-new-run");
+    assert_eq!(image.config()["Labels"]["x"], "--materialize");
 }
 
 #[test]

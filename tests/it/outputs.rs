@@ -5,6 +5,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::image::Image;
+use crate::mock::{Mock, Reply};
 use crate::program::{Scene, names};
 use crate::support::registry::{Auth, Registry};
 
@@ -396,4 +397,67 @@ fn nothing_of_a_build_stays_behind() {
         Vec::<std::ffi::OsString>::new()
     );
     assert_eq!(names(&scene.path("")).len(), 3);
+}
+
+#[test]
+fn what_tells_of_the_image_can_be_sent_to_a_server() {
+    let Some(scene) = scene() else { return };
+    let registry = Registry::start(Auth::Open);
+    let tries = std::sync::atomic::AtomicU32::new(0);
+    let mock = Mock::start(move |request| {
+        if request.target.starts_with("/refused") {
+            return Reply::Answer(403, String::new());
+        }
+        // The first try fails as servers do now and then.
+        let is_first = tries.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
+        Reply::Answer(if is_first { 503 } else { 200 }, String::new())
+    });
+    let url = |path: &str| format!("{}{path}", mock.url());
+    let destination = format!("{}/app:v1", registry.host());
+    let finished = scene
+        .build()
+        .args(["-d", &destination])
+        .args(["--digest-file", &url("/digest?sig=canary-signature")])
+        .args(["--image-name-tag-with-digest-file", &url("/names")])
+        .success();
+    finished.keeps("canary");
+    let digest = Image::of_registry(&registry, "app", "v1").digest;
+    let told: Vec<_> = mock
+        .take()
+        .into_iter()
+        .map(|request| (request.method, request.target, request.body))
+        .collect();
+    let put = |target: &str, body: &str| ("PUT".to_owned(), target.to_owned(), body.into());
+    let first = put("/digest?sig=canary-signature", &digest);
+    assert_eq!(
+        told,
+        [
+            first.clone(),
+            first,
+            put("/names", &format!("{destination}@{digest}\n")),
+        ]
+    );
+
+    let layout = scene.out("layout");
+    scene
+        .build()
+        .arg("--oci-layout-path")
+        .arg(&layout)
+        .success();
+    let refused = url("/refused?sig=canary-signature");
+    let push = |file: &str| {
+        scene
+            .longshore(&["push"])
+            .arg(&layout)
+            .args([&destination, "--digest-file", file])
+    };
+    push(&refused)
+        .mistake()
+        .says("/refused")
+        .says("403")
+        .keeps("canary");
+    push("s3://bucket/digest")
+        .mistake()
+        .says("--digest-file")
+        .says("https://");
 }

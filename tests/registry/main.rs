@@ -27,7 +27,7 @@ use longshore::oci::{
     Compression, Descriptor, Digest, ImageConfig, Index, MediaType, Platform, Reference,
 };
 use longshore::output::{
-    Assembly, Format, Image, ImageLayer, LayerSource, Output, Reports, assemble, publish,
+    Assembly, Format, Image, ImageLayer, LayerSource, Output, Report, Reports, assemble, publish,
     remote_layers, write_reports,
 };
 use longshore::registry::{

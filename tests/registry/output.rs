@@ -106,10 +106,12 @@ async fn files_hold_the_image() {
         check_archive(&archive, image);
         let digest = directory.path().join("digest");
         let reports = Reports {
-            digest: Some(digest.clone()),
+            digest: Some(Report::File(digest.clone())),
             ..Reports::default()
         };
-        write_reports(&reports, &published, &names).expect("a file");
+        write_reports(&reports, &published, &names, client.http())
+            .await
+            .expect("a file");
         assert_eq!(
             std::fs::read_to_string(digest).expect("a file"),
             image.descriptor.digest.as_str()
