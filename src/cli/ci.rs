@@ -122,6 +122,7 @@ impl Platform {
         let has_names = self.name(args)?;
         self.label(args, env, has_names);
         self.guard(args, env)?;
+        self.scope(args);
         for (host, file) in &self.defaults.certificates {
             let prefix = format!("{host}=");
             if file.is_file()
@@ -299,7 +300,7 @@ impl Platform {
                 self.decided.push((
                     "cache",
                     Found::new(
-                        "read only",
+                        "only read",
                         format!("{}: a fork's change request", fork.source),
                     ),
                 ));
@@ -325,6 +326,34 @@ impl Platform {
             self.decided.push(("push", Found::new(text, by)));
         }
         Ok(())
+    }
+
+    /// Names the caches of this build: those of layers are shared, since their keys say all that is in them; mounts are the branch's or the
+    /// change request's own, so that a change cannot put files into the builds of the branch that it goes to.
+    fn scope(&mut self, args: &mut BuildArgs) {
+        let caching = &mut args.caching;
+        if !caching.cache_mounts_scope.is_empty() {
+            let flag = "--cache-mounts-scope";
+            let scopes = caching.cache_mounts_scope.iter();
+            self.tell_scopes(scopes.map(|scope| Found::new(scope, flag)).collect());
+        } else if self.ci.is_some() {
+            let scopes = self.facts.cache_scopes();
+            caching.cache_mounts_scope = scopes.iter().map(|scope| scope.value.clone()).collect();
+            self.tell_scopes(scopes);
+        }
+    }
+
+    fn tell_scopes(&mut self, scopes: Vec<Found>) {
+        for (number, mut scope) in scopes.into_iter().enumerate() {
+            if scope.value.is_empty() {
+                "what all builds share".clone_into(&mut scope.value);
+            }
+            let what = match number {
+                0 => "scope of cache mounts",
+                _ => "scope of cache mounts, only read",
+            };
+            self.decided.push((what, scope));
+        }
     }
 
     /// How the log is written, and what never stands in it.

@@ -395,6 +395,20 @@ fn no_output_of_a_step_is_a_command_of_github() {
             .stderr
             .lines()
             .find(|line| line.starts_with("::stop-commands::"));
+    // Which caches: the branch's own, the default branch's to read; or what is said.
+    let build = |arguments: &[&str]| {
+        let call = scene.longshore(&["ci", "--format=json"]).gitlab(&scene);
+        let text = call.args(arguments).success().stdout;
+        let object: Value = serde_json::from_str(&text).unwrap();
+        object["build"].clone()
+    };
+    let scopes = json!([
+        {"what": "scope of cache mounts", "value": "refs/heads/feature/x", "source": "CI_COMMIT_BRANCH"},
+        {"what": "scope of cache mounts, only read", "value": "refs/heads/main", "source": "CI_DEFAULT_BRANCH"},
+    ]);
+    assert_eq!(build(&[]), scopes);
+    let named = json!([{"what": "scope of cache mounts", "value": "team", "source": "--cache-mounts-scope"}]);
+    assert_eq!(build(&["--cache-mounts-scope=team"]), named);
         line.unwrap().to_owned()
     };
     let again = hostile(Call::github).unwrap();
