@@ -28,6 +28,7 @@ mod tekton;
 pub use around::Around;
 pub use env::Env;
 pub use facts::{Defaults, Facts, Found};
+pub use git::web;
 pub use journal::{Journal, Recorded, StepTime};
 pub use neutral::Neutralizer;
 pub use outputs::{CiError, Format, Report};

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::build::{Event, Events, Outcome, Request};
 use crate::ci::{self, Around, Ci, Defaults, Facts, Format, Found, Journal, Report, metadata};
+use crate::context::Source;
 
 use super::UsageError;
 use super::env::Env;
@@ -427,6 +428,7 @@ impl Platform {
             recorded: self.journal.recorded(),
             took: renderer.elapsed(),
             failure: None,
+            source: self.source(request),
         };
         let mut written = match self.ci {
             Some(ci) => ci.publish(&self.around, &report)?,
@@ -452,6 +454,21 @@ impl Platform {
             failure: Some(text.to_owned()),
             ..Report::default()
         };
+    /// The repository and the commit that were built: those that were fetched, else those of the job, if its directory was built.
+    fn source(&self, request: &Request) -> Option<(String, String)> {
+        match &request.context {
+            Source::Git(git) => {
+                let commit = self.journal.recorded().commit?;
+                Some((ci::web(&git.remote.to_string()), commit))
+            }
+            Source::Directory(_) => {
+                let (url, commit) = (self.facts.url.as_ref()?, self.facts.sha.as_ref()?);
+                Some((url.value.clone(), commit.value.clone()))
+            }
+            _ => None,
+        }
+    }
+
         if let Some(ci) = self.ci
             && let Err(error) = ci.publish(&self.around, &report)
         {
