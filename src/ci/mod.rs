@@ -87,6 +87,15 @@ pub fn detect(around: &Around) -> Option<&'static dyn Ci> {
     own.map(|(ci, _)| ci).or_else(|| generic::detect(env))
 }
 
+/// How the log of whoever started us is written, told by the environment alone.
+pub fn style_of(env: Env) -> LogStyle {
+    let around = Around {
+        env,
+        ..Around::default()
+    };
+    detect(&around).map(Ci::style).unwrap_or_default()
+}
+
 /// The CI system of a name.
 pub fn by_name(name: &str) -> Option<&'static dyn Ci> {
     let own = SYSTEMS.into_iter().find(|ci| ci.name() == name);

@@ -13,7 +13,9 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::build::{Event, Events, Outcome, Request};
-use crate::ci::{self, Around, Ci, Defaults, Facts, Format, Found, Journal, Report, metadata};
+use crate::ci::{
+    self, Around, Ci, Defaults, Facts, Format, Found, Journal, LogStyle, Report, metadata,
+};
 use crate::context::Source;
 
 use super::UsageError;
@@ -71,9 +73,6 @@ impl Platform {
         is_executor: bool,
         env: &Env,
     ) -> Result<Self, UsageError> {
-        let pairs = env
-            .iter()
-            .filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
         let directory = match (&args.context, &args.context_directory) {
             (Some(path), _) | (None, Some(path)) if Path::new(path).is_dir() => PathBuf::from(path),
             _ => PathBuf::from("."),
@@ -84,7 +83,7 @@ impl Platform {
             .unwrap_or_default()
             .as_secs();
         let now = i64::try_from(now).unwrap_or_default();
-        let around = Around::load(pairs.collect(), &directory, now, random()?);
+        let around = Around::load(texts(env).collect(), &directory, now, random()?);
         let ci = chosen(args, &around)?;
         let (facts, defaults) = match ci {
             Some(ci) => (ci.facts(&around), ci.defaults(&around)),
@@ -358,7 +357,7 @@ impl Platform {
     }
 
     /// How the log is written, and what never stands in it.
-    pub(super) fn log(&self, env: &Env, is_action: bool) -> Log {
+    pub(super) fn log(&self, args: &BuildArgs, env: &Env, is_action: bool) -> Log {
         let mut masks = Vec::new();
         for name in &self.defaults.secrets {
             let secret = env.text(name).unwrap_or_default();
@@ -372,6 +371,14 @@ impl Platform {
         }
         let secrets = ci::inputs::secrets(&inputs);
         masks.extend(secrets.into_iter().map(|(_, value)| value));
+        if self.ci.is_some() {
+            // One that cannot be read is the build's to complain of.
+            let secrets = super::run_flags::secrets(&args.secret, env).unwrap_or_default();
+            for secret in secrets.values() {
+                let text = String::from_utf8_lossy(secret.expose());
+                masks.extend(text.lines().map(|line| line.trim().to_owned()));
+            }
+        }
         masks.retain(|mask| mask.len() >= MASK_MIN);
         Log {
             style: self.ci.map(Ci::style).unwrap_or_default(),
@@ -420,6 +427,7 @@ impl Platform {
             image_id: outcome.config_digest.as_str().to_owned(),
             names,
             version: self.version.clone(),
+            source: self.source(request),
             is_pushed: request.outputs.pushes,
             size: outcome.layers.iter().map(|layer| layer.size).sum(),
             layers: outcome.layers.len(),
@@ -428,7 +436,6 @@ impl Platform {
             recorded: self.journal.recorded(),
             took: renderer.elapsed(),
             failure: None,
-            source: self.source(request),
         };
         let mut written = match self.ci {
             Some(ci) => ci.publish(&self.around, &report)?,
@@ -446,14 +453,6 @@ impl Platform {
         Ok(())
     }
 
-    /// Tells the CI system why there is no image, where it has a place for that.
-    pub(super) fn publish_failure(&self, text: &str, renderer: &Renderer) {
-        let report = Report {
-            recorded: self.journal.recorded(),
-            took: renderer.elapsed(),
-            failure: Some(text.to_owned()),
-            ..Report::default()
-        };
     /// The repository and the commit that were built: those that were fetched, else those of the job, if its directory was built.
     fn source(&self, request: &Request) -> Option<(String, String)> {
         match &request.context {
@@ -469,6 +468,14 @@ impl Platform {
         }
     }
 
+    /// Tells the CI system why there is no image, where it has a place for that.
+    pub(super) fn publish_failure(&self, text: &str, renderer: &Renderer) {
+        let report = Report {
+            recorded: self.journal.recorded(),
+            took: renderer.elapsed(),
+            failure: Some(text.to_owned()),
+            ..Report::default()
+        };
         if let Some(ci) = self.ci
             && let Err(error) = ci.publish(&self.around, &report)
         {
@@ -517,6 +524,17 @@ pub(super) fn inputs(mut env: Env) -> Result<(Vec<String>, Env), UsageError> {
         env.set("LONGSHORE_REGISTRY_AUTH", &lines);
     }
     Ok((arguments, env))
+}
+
+/// How the log of whoever started us is written.
+pub(super) fn style_of(env: &Env) -> LogStyle {
+    ci::style_of(texts(env).collect())
+}
+
+/// The variables that are text.
+fn texts(env: &Env) -> impl Iterator<Item = (&str, &str)> {
+    env.iter()
+        .filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)))
 }
 
 /// `longshore ci`: says what was found and what a build would do.
