@@ -198,6 +198,9 @@ fn twenty_credentials_appear_nowhere() {
     assert_eq!(holders(scene.root(), &texts), [""; 0]);
 }
 
+/// What it is, arguments, variables.
+type Case<'a> = (&'a str, &'a [&'a str], &'a [(&'a str, String)]);
+
 #[test]
 fn what_goes_wrong_tells_no_credential() {
     let Some(scene) = Scene::new() else { return };
@@ -208,7 +211,7 @@ fn what_goes_wrong_tells_no_credential() {
     let registry = Registry::start(Auth::Basic);
     let destination = format!("{}/app:1", registry.host());
     let texts = [planted.clone(), auth.clone()];
-    let cases: [(&str, &[&str], &[(&str, String)]); 10] = [
+    let cases: [Case; 10] = [
         (
             "a git context",
             &[&format!("https://{with_user}/app.git")],

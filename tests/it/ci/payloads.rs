@@ -47,7 +47,7 @@ fn bytes(line: &str) -> Vec<u8> {
             't' => bytes.push(b'\t'),
             '0' => bytes.push(0),
             '\\' => bytes.push(b'\\'),
-            'L' => bytes.extend([b'x'; 64 * 1024]),
+            'L' => bytes.extend(std::iter::repeat_n(b'x', 64 * 1024)),
             'x' => bytes.push(u8::try_from(digits(2)).expect("a byte")),
             'u' => {
                 let c = char::from_u32(digits(4)).expect("a character");
