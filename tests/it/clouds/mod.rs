@@ -1,10 +1,10 @@
 //! The identities of Amazon, Google and Azure, against small servers in their place: what is asked where, with what, and
 //! that a registry accepts what comes of it.
 
-mod amazon;
+mod azure;
+mod google;
 
 use std::fs;
-use std::path::Path;
 
 use base64::Engine as _;
 use serde_json::{Value, json};
@@ -165,226 +165,132 @@ fn check(
 }
 
 #[test]
-fn google_gives_tokens_in_every_way() {
+fn amazon_gives_keys_in_every_way() {
     let scene = Scene::bare();
     let mock = clouds();
-    let gar = (GAR, "Google Artifact Registry");
-    let url = mock.url();
-    let adc = |name: &str, value: &Value| write(&scene, name, &value.to_string());
-    let token = write(&scene, "token.json", r#"{"jwt":"canary-jwt"}"#);
-    let key = include_str!("../../fixtures/google/service-account-key.pem");
-    let account = adc(
-        "account.json",
-        &json!({
-            "type": "service_account", "client_email": "b@p.iam.gserviceaccount.com", "private_key": key,
-            "private_key_id": "k", "token_uri": format!("{url}/google-token"),
-        }),
+    let token = write(&scene, "token", "canary-jwt\n");
+    let pod = write(&scene, "pod-token", "canary-pod");
+    let config = write(
+        &scene,
+        "aws/config",
+        "[profile ci]\nrole_arn = arn:aws:iam::1:role/ci\nsource_profile = keys\n\
+         [profile process]\ncredential_process = echo '{\"Version\":1,\"AccessKeyId\":\"AKIDP\",\"SecretAccessKey\":\"canary-key\"}'\n",
     );
-    let user = json!({
-        "type": "authorized_user", "client_id": "c", "client_secret": "canary-client",
-        "refresh_token": "canary-refresh", "token_uri": format!("{url}/google-token"),
-    });
-    let impersonation = format!(
-        "{url}/v1/projects/-/serviceAccounts/builder@p.iam.gserviceaccount.com:generateAccessToken"
+    let credentials = write(
+        &scene,
+        "aws/credentials",
+        "[keys]\naws_access_key_id = AKIDFILE\naws_secret_access_key = canary-key\n",
     );
-    let impersonated = adc(
-        "impersonated.json",
-        &json!({
-            "type": "impersonated_service_account", "service_account_impersonation_url": impersonation,
-            "source_credentials": user,
-        }),
-    );
-    let external = adc(
-        "external.json",
-        &json!({
-            "type": "external_account", "audience": "//iam.googleapis.com/projects/1/x",
-            "subject_token_type": "urn:ietf:params:oauth:token-type:jwt", "token_url": format!("{url}/v1/token"),
-            "service_account_impersonation_url": impersonation,
-            "credential_source": {"file": token, "format": {"type": "json", "subject_token_field_name": "jwt"}},
-        }),
-    );
-    let user = adc("user.json", &user);
-    let named = |path: &str| vec![("GOOGLE_APPLICATION_CREDENTIALS", path.to_owned())];
-    let ask = |variables: &[(&str, String)], expect: &str| {
-        let variables: Vec<_> = variables
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()))
-            .collect();
-        check(&scene, &mock, gar, &variables, expect)
-    };
-    let arrived = ask(&named(&account), "GOOGLE_APPLICATION_CREDENTIALS");
+    let ecr = (ECR, "Amazon ECR");
+    let keys = [
+        ("AWS_ACCESS_KEY_ID", "AKIDSET"),
+        ("AWS_SECRET_ACCESS_KEY", "canary-key"),
+    ];
+    let files = [
+        ("AWS_CONFIG_FILE", config.as_str()),
+        ("AWS_SHARED_CREDENTIALS_FILE", &credentials),
+    ];
+    let role = ("AWS_ROLE_ARN", "arn:aws:iam::1:role/ci");
+    let full = format!("{}/pod", mock.url());
+    let request = format!("{}/id-token?a=1", mock.url());
+
+    let arrived = check(&scene, &mock, ecr, &keys, "AWS_ACCESS_KEY_ID");
+    let signature = arrived[0].header("authorization").expect("a signature");
     assert!(
-        arrived[0]
-            .field("assertion")
-            .is_some_and(|jwt| jwt.split('.').count() == 3)
+        signature.starts_with("AWS4-HMAC-SHA256 Credential=AKIDSET/")
+            && signature.contains("/eu-west-1/ecr/aws4_request"),
+        "{signature}"
     );
-    let arrived = ask(&named(&user), "GOOGLE_APPLICATION_CREDENTIALS");
-    assert_eq!(
-        arrived[0].field("refresh_token").as_deref(),
-        Some("canary-refresh")
+    check(
+        &scene,
+        &mock,
+        ("public.ecr.aws", "Amazon ECR"),
+        &keys,
+        "AWS_ACCESS_KEY_ID",
     );
-    let arrived = ask(&named(&impersonated), "builder@p.iam.gserviceaccount.com");
-    assert_eq!(
-        arrived[1].header("authorization"),
-        Some("Bearer canary-access")
+
+    // A pod's role (IRSA), and the role of a job by GitHub's identity token.
+    let variables = [role, ("AWS_WEB_IDENTITY_TOKEN_FILE", token.as_str())];
+    let arrived = check(
+        &scene,
+        &mock,
+        ecr,
+        &variables,
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
     );
-    let arrived = ask(&named(&external), "builder@p.iam.gserviceaccount.com");
     assert_eq!(
-        arrived[0].field("subject_token").as_deref(),
+        arrived[0].field("Action").as_deref(),
+        Some("AssumeRoleWithWebIdentity")
+    );
+    assert_eq!(
+        arrived[0].field("WebIdentityToken").as_deref(),
         Some("canary-jwt")
     );
-    assert_eq!(arrived.len(), 2);
-
-    // gcloud's own file, and the metadata server where there is none.
-    let gcloud = scene
-        .root()
-        .join("gcloud/application_default_credentials.json");
-    fs::create_dir_all(gcloud.parent().expect("a parent")).expect("a directory");
-    fs::copy(Path::new(&user), &gcloud).expect("a copy");
-    let directory = scene.root().join("gcloud").display().to_string();
-    ask(
-        &[("CLOUDSDK_CONFIG", directory)],
-        "application_default_credentials.json",
+    assert_eq!(arrived[0].header("authorization"), None);
+    assert_eq!(
+        arrived[1].header("x-amz-security-token"),
+        Some("canary-session")
     );
-    let arrived = ask(&[], "the metadata server");
-    assert_eq!(arrived[0].header("metadata-flavor"), Some("Google"));
-
-    // The identity token of a job.
-    let provider = "projects/1/locations/global/workloadIdentityPools/p/providers/github";
     let variables = [
-        ("LONGSHORE_GOOGLE_IDENTITY_PROVIDER", provider.to_owned()),
-        (
-            "LONGSHORE_GOOGLE_SERVICE_ACCOUNT",
-            "builder@p.iam.gserviceaccount.com".to_owned(),
-        ),
-        (
-            "ACTIONS_ID_TOKEN_REQUEST_URL",
-            format!("{url}/id-token?a=1"),
-        ),
-        (
-            "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
-            "canary-request".to_owned(),
-        ),
+        role,
+        ("ACTIONS_ID_TOKEN_REQUEST_URL", request.as_str()),
+        ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "canary-request"),
     ];
-    let arrived = ask(
-        &variables,
-        "builder@p.iam.gserviceaccount.com by the identity token of GitHub Actions",
+    let arrived = check(&scene, &mock, ecr, &variables, "GitHub Actions");
+    assert_eq!(
+        arrived[0].target,
+        "/id-token?a=1&audience=sts.amazonaws.com"
     );
-    assert!(
-        arrived[0]
-            .target
-            .contains("audience=https%3A%2F%2Fiam.googleapis.com%2Fprojects%2F1%2F"),
-        "{arrived:?}"
+    assert_eq!(
+        arrived[0].header("authorization"),
+        Some("Bearer canary-request")
     );
-    let audience = arrived[1].field("audience").expect("an audience");
-    assert_eq!(audience, format!("//iam.googleapis.com/{provider}"));
-}
+    let variables = [role, ("OCI_ID_TOKEN", "canary-jwt")];
+    check(&scene, &mock, ecr, &variables, "OCI_ID_TOKEN");
 
-#[test]
-fn azure_gives_tokens_in_every_way() {
-    let scene = Scene::new();
-    let Some(scene) = scene else { return };
-    scene.file("a", "1").dockerfile("FROM scratch\nCOPY a /a\n");
-    let mock = clouds();
-    // The registry answers to its own name by way of a proxy.
-    let registry = Registry::start(Auth::Bearer {
-        uses: 1000,
-        realm: Some(format!("http://{ACR}/token")),
-    });
-    let host = registry.host();
-    let proxy = Mock::start(move |request| {
-        if request.target == format!("http://{ACR}/oauth2/exchange") {
-            let knows = request.field("access_token").as_deref() == Some("canary-access");
-            assert_eq!(request.field("service").as_deref(), Some(ACR));
-            return if knows {
-                answer(&json!({"refresh_token": IDENTITY}))
-            } else {
-                Reply::Answer(401, String::new())
-            };
-        }
-        Reply::Pass(host.clone(), None)
-    });
-    let token = write(&scene, "token", "canary-jwt");
-    let request = format!("{}/id-token?a=1", mock.url());
-    let msi = format!("{}/msi", mock.url());
-    let who = [
-        ("AZURE_CLIENT_ID", "client-1"),
-        ("AZURE_TENANT_ID", "tenant-1"),
+    // Profiles.
+    let mut variables = files.to_vec();
+    variables.push(("AWS_PROFILE", "ci"));
+    let arrived = check(
+        &scene,
+        &mock,
+        ecr,
+        &variables,
+        "role arn:aws:iam::1:role/ci",
+    );
+    assert_eq!(arrived[0].field("Action").as_deref(), Some("AssumeRole"));
+    let signature = arrived[0].header("authorization").expect("a signature");
+    assert!(
+        signature.contains("Credential=AKIDFILE/") && signature.contains("/sts/"),
+        "{signature}"
+    );
+    variables[2].1 = "process";
+    check(&scene, &mock, ecr, &variables, "credential_process");
+
+    // Pod Identity, and the machine.
+    let variables = [
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", full.as_str()),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &pod),
     ];
-    let with = |more: &[(&'static str, String)]| {
-        let mut all: Vec<_> = who
-            .iter()
-            .map(|(name, value)| (*name, (*value).to_owned()))
-            .collect();
-        all.extend_from_slice(more);
-        all
-    };
-    for (variables, expect) in [
-        (
-            with(&[("AZURE_CLIENT_SECRET", "canary-client".to_owned())]),
-            "client_secret",
-        ),
-        (
-            with(&[(
-                "AZURE_CLIENT_CERTIFICATE_PATH",
-                concat!(
-                    env!("CARGO_MANIFEST_DIR"),
-                    "/tests/fixtures/azure/client.pem"
-                )
-                .to_owned(),
-            )]),
-            "client_assertion",
-        ),
-        (
-            with(&[("AZURE_FEDERATED_TOKEN_FILE", token)]),
-            "client_assertion",
-        ),
-        (
-            with(&[
-                ("ACTIONS_ID_TOKEN_REQUEST_URL", request),
-                (
-                    "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
-                    "canary-request".to_owned(),
-                ),
-            ]),
-            "client_assertion",
-        ),
-        (
-            vec![
-                ("IDENTITY_ENDPOINT", msi),
-                ("IDENTITY_HEADER", "canary-client".to_owned()),
-            ],
-            "/msi",
-        ),
-        (vec![], "/metadata/identity/oauth2/token"),
-    ] {
-        mock.take();
-        proxy.take();
-        registry.state().manifests.clear();
-        let mut call = redirected(scene.build(), &mock)
-            .args(["-d", &format!("{ACR}/app:v1"), "--insecure-registry", ACR])
-            .env("HTTP_PROXY", proxy.url());
-        for (name, value) in &variables {
-            call = call.env(name, value);
-        }
-        let finished = call.success();
-        for secret in SECRETS {
-            finished.keeps(secret);
-        }
-        assert_eq!(Image::of_registry(&registry, "app", "v1").paths(), ["a"]);
-        let arrived = mock.arrived();
-        let last = arrived.last().expect("a request");
-        assert!(
-            last.target.contains(expect) || last.field(expect).is_some(),
-            "{expect}: {last:?}"
-        );
-        // Minted once, and used for all requests of the build.
-        let exchanges = proxy.arrived();
-        let exchanges = exchanges
-            .iter()
-            .filter(|request| request.target.ends_with("/oauth2/exchange"));
-        assert_eq!(exchanges.count(), 1);
-    }
+    let arrived = check(
+        &scene,
+        &mock,
+        ecr,
+        &variables,
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    );
+    assert_eq!(arrived[0].header("authorization"), Some("canary-pod"));
+    let arrived = check(
+        &scene,
+        &mock,
+        ecr,
+        &[],
+        "the role node-role of this machine",
+    );
+    assert_eq!(
+        arrived[1].header("x-aws-ec2-metadata-token"),
+        Some("canary-session")
+    );
 }
 
 #[test]
