@@ -15,17 +15,25 @@ use super::resolve::absolute;
 #[derive(Debug, Args)]
 pub(super) struct ReportArgs {
     /// Write the image's digest to a file, or PUT it to an https:// URL
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub digest_file: Option<String>,
+    #[arg(long = "digest-file", value_name = "FILE", help_heading = "Output")]
+    pub digest: Option<String>,
     /// Write name@digest of every destination to a file or URL
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub image_name_with_digest_file: Option<String>,
+    #[arg(
+        long = "image-name-with-digest-file",
+        value_name = "FILE",
+        help_heading = "Output"
+    )]
+    pub name_with_digest: Option<String>,
     /// Write name:tag@digest of every destination to a file or URL
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub image_name_tag_with_digest_file: Option<String>,
+    #[arg(
+        long = "image-name-tag-with-digest-file",
+        value_name = "FILE",
+        help_heading = "Output"
+    )]
+    pub name_tag_with_digest: Option<String>,
     /// Write digests, names and descriptor as JSON to a file or URL
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub metadata_file: Option<String>,
+    #[arg(long = "metadata-file", value_name = "FILE", help_heading = "Output")]
+    pub metadata: Option<String>,
 }
 
 impl ReportArgs {
@@ -34,18 +42,18 @@ impl ReportArgs {
         const NAMES: &str = "--image-name-with-digest-file";
         const TAGS: &str = "--image-name-tag-with-digest-file";
         for (flag, text) in [
-            (NAMES, &self.image_name_with_digest_file),
-            (TAGS, &self.image_name_tag_with_digest_file),
+            (NAMES, &self.name_with_digest),
+            (TAGS, &self.name_tag_with_digest),
         ] {
             if text.is_some() && !has_names {
                 return Err(UsageError::flag(flag, "needs a --destination to name"));
             }
         }
         Ok(Reports {
-            digest: report("--digest-file", self.digest_file.as_deref())?,
-            name_with_digest: report(NAMES, self.image_name_with_digest_file.as_deref())?,
-            name_tag_with_digest: report(TAGS, self.image_name_tag_with_digest_file.as_deref())?,
-            metadata: report("--metadata-file", self.metadata_file.as_deref())?,
+            digest: report("--digest-file", self.digest.as_deref())?,
+            name_with_digest: report(NAMES, self.name_with_digest.as_deref())?,
+            name_tag_with_digest: report(TAGS, self.name_tag_with_digest.as_deref())?,
+            metadata: report("--metadata-file", self.metadata.as_deref())?,
         })
     }
 }
