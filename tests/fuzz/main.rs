@@ -74,7 +74,9 @@ fn search(name: &str, dictionary: &[&str], target: Target) {
     if let Some(place) = std::env::var_os("LONGSHORE_FUZZ_KEEP") {
         let place = PathBuf::from(place).join(name);
         fs::create_dir_all(&place).expect("a place for what is kept");
-        kept.iter().for_each(|input| drop(keep(&place, "", input)));
+        for input in &kept {
+            keep(&place, "", input);
+        }
     }
     println!(
         "{name}: {} inputs of the corpus with {of_corpus} features; seed {seed}: {tried} more in {} s, {} features",

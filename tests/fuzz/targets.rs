@@ -122,7 +122,7 @@ fn check_span(text: &[u8], start: usize, end: usize) {
 
 fn check_errors(text: &[u8], errors: &ParseErrors) -> Features {
     assert!(!errors.errors.is_empty());
-    let lines = text.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let lines = text.split(|byte| *byte == b'\n').count();
     let mut features = Features::new();
     for error in &errors.errors {
         assert!(
