@@ -507,7 +507,7 @@ mod tests {
             &["--compression-level", "10"],
             &["--custom-platform", "x"],
             &["--image-name-with-digest-file", "f"],
-            &["--digest-file", "https://example.com/d"],
+            &["--digest-file", "s3://bucket/d"],
             &["--registry-certificate", "h=/nonexistent"],
         ] {
             assert!(request(args, &[]).is_err(), "{args:?}");
