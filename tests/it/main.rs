@@ -31,6 +31,7 @@ mod downloads;
 mod explaining;
 mod faults;
 mod filters;
+mod forging;
 mod indexes;
 mod inline;
 mod mirrors;
