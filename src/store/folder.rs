@@ -173,7 +173,7 @@ impl Stores {
     }
 
     #[cfg_attr(
-        not(any(feature = "s3", feature = "gcs")),
+        all(feature = "azure", not(any(feature = "s3", feature = "gcs"))),
         expect(
             clippy::unused_async,
             reason = "they ask while they open, Azure does not"
