@@ -24,11 +24,13 @@ class Builds:
 
     def __init__(self, bench, seed, place, isolation):
         self.bench, self.seed, self.isolation, self.outside = bench, seed, isolation, place
-        self.place = "/seed" if isolation == "inplace" else place
+        # Below a directory that no image has: in place a build meets what is mounted.
+        self.seeds = "/longshore/seeds" if isolation == "inplace" else bench.directory
+        self.place = os.path.join(self.seeds, os.path.basename(place))
         self.container = None
         if isolation == "inplace":
             self.container = subprocess.run(
-                ["docker", "run", "--detach", "--network=host", "--volume", f"{place}:/seed", "--volume", f"{bench.longshore}:/longshore/longshore:ro", "--env",
+                ["docker", "run", "--detach", "--network=host", "--volume", f"{bench.directory}:{self.seeds}", "--volume", f"{bench.longshore}:/longshore/longshore:ro", "--env",
                  "STORAGE_EMULATOR_HOST", "--entrypoint", "/busybox/sh", IMAGE, "-c", "sleep 600"], check=True, capture_output=True, text=True).stdout.strip()
 
     def end(self):
@@ -38,9 +40,10 @@ class Builds:
     def build(self, words):
         """The digest of the image, and the log; no digest if it does not build."""
         state, layout = os.path.join(self.place, "state"), os.path.join(self.place, "image")
+        arguments = [word.replace(self.bench.directory, self.seeds) for word in self.bench.arguments(self.seed, self.outside)]
         program = "/longshore/longshore" if self.container else self.bench.longshore
         call = [program, "build", f"--isolation={self.isolation}", "-f", f"{self.place}/Dockerfile", "-c", f"{self.place}/context", "--oci-layout-path", layout,
-                "--insecure-registry", self.bench.registry, "--build-arg", f"REGISTRY={self.bench.registry}", *self.seed.args, *words]
+                "--insecure-registry", self.bench.registry, "--build-arg", f"REGISTRY={self.bench.registry}", *arguments, *words]
         if self.container:
             call = ["docker", "exec", self.container, *call]
         else:
@@ -89,10 +92,13 @@ def main():
     longshore, first, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     isolation = sys.argv[4] if len(sys.argv) > 4 else "namespace"
     seeds = (number for number in itertools.count(first) if "http" not in generate.Seed(number).text("", "http:"))
+    if isolation == "inplace":
+        # What is granted beyond that can only be granted in a namespace.
+        seeds = (number for number in seeds if "--allow" not in generate.Seed(number).args)
     kinds, failed = collections.Counter(), 0
     # The state directories have overlays of root.
     with tempfile.TemporaryDirectory(prefix="longshore-generator.", ignore_cleanup_errors=True) as directory:
-        bench = run.Bench(longshore, directory, False)
+        bench = run.Bench(longshore, directory, False, isolation == "inplace")
         with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
             for number, kind, errors in pool.map(lambda number: judge(bench, number, isolation), itertools.islice(seeds, count)):
                 kinds[kind] += 1

@@ -4,6 +4,8 @@ start_gcs() { # DIRECTORY: installs it if need be, starts it on a free port of l
   local cache=${LONGSHORE_TEST_CACHE:-${CARGO_TARGET_DIR:-target}/env}/fake-gcs port
   if [ ! -x "$cache/bin/fake-gcs-server" ]; then
     mkdir -p "$cache"
+    . tests/services/lib/go.sh
+    need_go "$(cd "$cache/.." && pwd)/tools" || return 1
     GOBIN=$(cd "$cache" && pwd)/bin go install github.com/fsouza/fake-gcs-server@v1.52.3 || return 1
   fi
   port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
