@@ -12,6 +12,10 @@ mod pull;
 mod push;
 mod real;
 mod referrers;
+#[cfg_attr(
+    not(all(feature = "s3", feature = "gcs", feature = "azure")),
+    expect(dead_code, reason = "the tests of buckets use the rest")
+)]
 #[path = "../support/mod.rs"]
 mod support;
 
