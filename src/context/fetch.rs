@@ -1,7 +1,7 @@
 //! A source to a local directory, the rules that hide files in it, and the Dockerfile.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +24,8 @@ pub(super) const DOCKERFILE_MAX: u64 = 8 * 1024 * 1024;
 const IGNORE_MAX: u64 = 1024 * 1024;
 /// So many bytes tell an archive.
 const HEAD_BYTES: u64 = 512;
+/// An archive of this machine is read so many bytes at a time.
+const READ_BYTES: usize = 256 << 10;
 /// The ignore file of a context.
 const IGNORE_FILE: &str = ".dockerignore";
 
@@ -200,14 +202,14 @@ impl Context {
                     name: name.clone(),
                     source,
                 })?;
-                extract(file, name, scratch, network.limit)?
+                extract(buffered(file), name, scratch, network.limit)?
             }
             Source::Stdin => {
                 let stdin = io::stdin();
                 if io::IsTerminal::is_terminal(&stdin) {
                     return Err(ContextError::Terminal);
                 }
-                extract(stdin, source.to_string(), scratch, network.limit)?
+                extract(buffered(stdin), source.to_string(), scratch, network.limit)?
             }
             Source::Dash => {
                 let stdin = io::stdin();
@@ -222,7 +224,7 @@ impl Context {
                     source,
                 })?;
                 if layer::Format::recognize(&head).is_some() {
-                    extract(head.chain(stdin), name, scratch, network.limit)?
+                    extract(buffered(head.chain(stdin)), name, scratch, network.limit)?
                 } else {
                     given = Some(dockerfile::of_stdin(&head)?);
                     new_directory(scratch)?
@@ -501,9 +503,13 @@ fn new_directory(scratch: &Path) -> Result<PathBuf, ContextError> {
     Ok(directory)
 }
 
+fn buffered<R: io::Read>(reader: R) -> BufReader<R> {
+    BufReader::with_capacity(READ_BYTES, reader)
+}
+
 /// Extracts an archive below `scratch` and returns the directory.
 fn extract(
-    archive: impl Read + Send,
+    archive: impl BufRead + Send,
     name: String,
     scratch: &Path,
     limit: u64,
