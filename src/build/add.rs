@@ -52,7 +52,7 @@ pub(super) fn unpack(
     };
     let file = BufReader::with_capacity(READ_BYTES, file);
     let extracted =
-        layer::extract_archive(file, destination.rootfs, target, &options).map_err(failed)?;
+        layer::extract_archive(file, destination.rootfs, target, &options, None).map_err(failed)?;
     copied.touched.extend(extracted.paths);
     copied.owners.extend(extracted.recorded);
     copied.warnings.extend(extracted.warnings);

@@ -7,7 +7,7 @@ use crate::rootfs::{Owner, Protected, RelPath, Rootfs};
 use super::ahead::read_ahead;
 use super::decompress::{self, Bounded, Format};
 use super::error::Error;
-use super::extract::{Extractor, Limits, Owners, Settings};
+use super::extract::{Extractor, Limits, Owners, Settings, Sieve};
 use super::reader::TarReader;
 
 /// How an archive is extracted.
@@ -41,12 +41,13 @@ pub struct Extracted {
 /// Extracts a tar, plain or compressed with gzip, bzip2, xz or zstd, below `destination`, which keeps its attributes.
 ///
 /// Names and hard links are relative to the destination and may not leave it upwards; symbolic links in the rootfs are
-/// followed inside the rootfs.
+/// followed inside the rootfs. What the sieve holds back is not written.
 pub fn extract_archive(
     reader: impl BufRead + Send,
     rootfs: &Rootfs,
     destination: &RelPath,
     options: &ArchiveOptions<'_>,
+    sieve: Option<Sieve<'_>>,
 ) -> Result<Extracted, Error> {
     let (format, stream) = decompress::open(reader)?;
     let stream = Bounded::new(stream, options.limits.bytes);
@@ -59,6 +60,7 @@ pub fn extract_archive(
     };
     let mut extractor = Extractor::new(rootfs, destination.clone(), settings);
     extractor.made = Some(Vec::new());
+    extractor.sieve = sieve;
     let extractor = match format {
         // It is written to disk out of the buffers of whoever gives it to us.
         Format::Tar => extract(extractor, stream)?,
@@ -75,7 +77,10 @@ pub fn extract_archive(
     })
 }
 
-fn extract<'a>(mut extractor: Extractor<'a>, stream: impl BufRead) -> Result<Extractor<'a>, Error> {
+fn extract<'a, 's>(
+    mut extractor: Extractor<'a, 's>,
+    stream: impl BufRead,
+) -> Result<Extractor<'a, 's>, Error> {
     let mut archive = TarReader::new(stream);
     while let Some(entry) = archive.next_entry()? {
         extractor.count()?;

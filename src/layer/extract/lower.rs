@@ -6,7 +6,7 @@ use crate::rootfs::{Dir, RelPath, Removed};
 
 use super::{Error, Extractor, failed};
 
-impl Extractor<'_> {
+impl Extractor<'_, '_> {
     /// Takes away what lower layers have at a name, but nothing that this archive made.
     pub(in crate::layer) fn remove_lower(
         &mut self,

@@ -65,8 +65,11 @@ pub(super) struct Settings<'a> {
     pub(super) has_root_attributes: bool,
 }
 
+/// Says whether an entry is left out: told where it would be, without links, and whether it is a directory.
+pub type Sieve<'a> = &'a mut dyn FnMut(&RelPath, bool) -> bool;
+
 /// Writes entries below a directory of a rootfs.
-pub(super) struct Extractor<'a> {
+pub(super) struct Extractor<'a, 's> {
     rootfs: &'a Rootfs,
     /// Where the archive's root is.
     destination: RelPath,
@@ -80,6 +83,8 @@ pub(super) struct Extractor<'a> {
     pub(super) entries: u64,
     pub(super) recorded: Vec<(RelPath, Owner)>,
     pub(super) warnings: Vec<String>,
+    /// Says what is not written, where anything is not.
+    pub(super) sieve: Option<Sieve<'s>>,
     /// The canonical paths made, where they are asked for.
     pub(super) made: Option<Vec<RelPath>>,
 }
@@ -91,7 +96,7 @@ struct DeferredDir {
     mtime: Timestamp,
 }
 
-impl<'a> Extractor<'a> {
+impl<'a> Extractor<'a, '_> {
     pub(super) fn new(rootfs: &'a Rootfs, destination: RelPath, settings: Settings<'a>) -> Self {
         Self {
             rootfs,
@@ -103,6 +108,7 @@ impl<'a> Extractor<'a> {
             entries: 0,
             recorded: Vec::new(),
             warnings: Vec::new(),
+            sieve: None,
             made: None,
         }
     }
@@ -173,7 +179,22 @@ impl<'a> Extractor<'a> {
         let path = self.destination.join(path);
         let name = path.file_name().unwrap_or_default();
         let above = path.parent().unwrap_or_default();
-        let Some(parent) = self.take_parent(&above).map_err(fail)? else {
+        let found = self.take_parent(&above).map_err(fail)?;
+        if self
+            .leaves_out(entry.kind, found.as_ref(), &above, name)
+            .map_err(fail)?
+        {
+            if let Some(dir) = found {
+                self.keep_parent(above, dir);
+            }
+            return Ok(());
+        }
+        let parent = match found {
+            Some(dir) => Some(dir),
+            None => self.make_parent(&above).map_err(fail)?,
+        };
+        let protected = self.settings.protected;
+        let Some(parent) = parent.filter(|dir| !protected.covers(dir.path())) else {
             self.warn(format!(
                 "{path} is below a mount or the builder's own files; left out"
             ));

@@ -20,8 +20,8 @@ pub(super) enum Place {
     Kept(&'static str),
 }
 
-impl Extractor<'_> {
-    /// Takes an entry's parent from those that are open, or opens it. `None` where it is not ours to write to.
+impl Extractor<'_, '_> {
+    /// Takes an entry's parent from those that are open, or opens it. `None` where it is not there.
     pub(super) fn take_parent(
         &mut self,
         above: &RelPath,
@@ -34,7 +34,18 @@ impl Extractor<'_> {
                 return Ok(Some(dir));
             }
         }
-        self.open_parent(above)
+        let opened = match self.parents.last() {
+            Some((known, dir)) => {
+                let rest = above.strip_prefix(known).unwrap_or_default();
+                self.rootfs.dir_below(dir, &rest)
+            }
+            None => self.rootfs.dir(above),
+        };
+        match opened {
+            Ok(dir) => Ok(Some(dir)),
+            Err(error) if error.io_kind() == Some(std::io::ErrorKind::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) fn keep_parent(&mut self, above: RelPath, dir: Dir) {
@@ -44,39 +55,63 @@ impl Extractor<'_> {
         self.parents.push((above, dir));
     }
 
-    /// Opens an entry's parent, making what is missing. `None` where it is not ours to write to.
-    fn open_parent(&mut self, above: &RelPath) -> Result<Option<Dir>, crate::rootfs::Error> {
-        let opened = match self.parents.last() {
-            Some((known, dir)) => {
-                let rest = above.strip_prefix(known).unwrap_or_default();
-                self.rootfs.dir_below(dir, &rest)
+    /// Makes an entry's parent, and what is missing above it. `None` where it is not ours to write to.
+    pub(super) fn make_parent(
+        &mut self,
+        above: &RelPath,
+    ) -> Result<Option<Dir>, crate::rootfs::Error> {
+        let wanted = self.rootfs.resolve(above, Leaf::Follow)?;
+        if self.settings.protected.covers(&wanted) {
+            return Ok(None);
+        }
+        let owner = self.settings.owner.unwrap_or_default();
+        let on_disk = (self.settings.owners == Owners::Set).then_some(owner);
+        let made = self.rootfs.create_dir_all(&wanted, IMPLIED_MODE, on_disk)?;
+        for path in &made {
+            self.touch(path);
+            if self.settings.owners == Owners::Record {
+                self.recorded.push((path.clone(), owner));
             }
-            None => self.rootfs.dir(above),
+        }
+        if let Some(list) = &mut self.made {
+            list.extend(made);
+        }
+        self.rootfs.dir(&wanted).map(Some)
+    }
+
+    /// Says whether an entry is not to be written. A link always is, for what follows may go through it, and so is
+    /// what takes the place of something else. Of what is left out, the directories above are made that are not.
+    pub(super) fn leaves_out(
+        &mut self,
+        kind: EntryKind,
+        parent: Option<&Dir>,
+        above: &RelPath,
+        name: &[u8],
+    ) -> Result<bool, crate::rootfs::Error> {
+        let Some(sieve) = &mut self.sieve else {
+            return Ok(false);
         };
-        let dir = match opened {
-            Ok(dir) => dir,
-            Err(error) if error.io_kind() == Some(std::io::ErrorKind::NotFound) => {
-                let wanted = self.rootfs.resolve(above, Leaf::Follow)?;
-                if self.settings.protected.covers(&wanted) {
-                    return Ok(None);
-                }
-                let owner = self.settings.owner.unwrap_or_default();
-                let on_disk = (self.settings.owners == Owners::Set).then_some(owner);
-                let made = self.rootfs.create_dir_all(&wanted, IMPLIED_MODE, on_disk)?;
-                for path in &made {
-                    self.touch(path);
-                    if self.settings.owners == Owners::Record {
-                        self.recorded.push((path.clone(), owner));
-                    }
-                }
-                if let Some(list) = &mut self.made {
-                    list.extend(made);
-                }
-                self.rootfs.dir(&wanted)?
-            }
-            Err(error) => return Err(error),
+        if kind == EntryKind::Symlink {
+            return Ok(false);
+        }
+        let holder = match parent {
+            Some(dir) => dir.path().clone(),
+            None => self.rootfs.resolve(above, Leaf::Follow)?,
         };
-        Ok((!self.settings.protected.covers(dir.path())).then_some(dir))
+        if !sieve(&holder.child(name), kind == EntryKind::Dir) {
+            return Ok(false);
+        }
+        if let Some(dir) = parent {
+            return Ok(dir.lstat(name)?.is_none());
+        }
+        let mut kept = Some(holder);
+        while let Some(path) = kept.take_if(|path| !path.is_root() && sieve(path, true)) {
+            kept = path.parent();
+        }
+        if let Some(path) = kept.filter(|path| !path.is_root()) {
+            self.make_parent(&path)?;
+        }
+        Ok(true)
     }
 
     /// Makes the file of an entry where nothing is, as nearly always; or else room for the entry.
