@@ -15,6 +15,9 @@
     steps       twelve RUN steps of one small file each on a base of 80,000 more files: time a step, in a namespace and in place
     transfer    a layer of 1 GiB to a registry, and from there to another repository: peak resident memory, time, beside skopeo
     calls       RUN steps in place under strace: stat calls an entry and step
+    cached      twenty steps on a base of 500 MB out of a cache in a registry, on a fresh machine: requests, layers downloaded, time
+    changed     one file changed after four cached RUN steps on a base of 500 MB, then one RUN, on a fresh machine: time, beside
+                `curl | tar -x` of the same layers
     context     a context of 500 MiB out of an S3 bucket: peak resident memory, time, beside `curl | tar -x` from the same server
 
 With --assert only what does not depend on the machine's speed is measured and judged (big-file, many-files, syscalls, calls, threads,
@@ -27,6 +30,8 @@ LONGSHORE_BENCH_DIR: where to work (a temporary directory). Tools: /usr/bin/time
 Prints one line a measurement, and `N passed, N failed`. Use a release build on a quiet machine for times.
 """
 import contextlib, hashlib, http.server, io, json, os, re, shutil, statistics, subprocess, sys, tarfile, tempfile, threading, time
+
+import cached
 
 # More files than the biggest base images in common use have.
 FILES = 80_000
@@ -175,14 +180,16 @@ class Bench:
 
 
 @contextlib.contextmanager
-def buildkit(directory):
-    """A private buildkitd, if there is one to start."""
+def buildkit(directory, *more):
+    """A private buildkitd, if there is one to start; `more` are registries without TLS beside the test registry."""
     if "BUILDKITD" not in os.environ or asserts_only:
         yield None
         return
-    name = os.environ.get("LONGSHORE_TEST_REGISTRY", "localhost:5000")
+    names = {os.environ.get("LONGSHORE_TEST_REGISTRY", "localhost:5000"), *more}
     with open(f"{directory}/buildkitd.toml", "w", encoding="utf-8") as file:
-        file.write(f'root = "{directory}/buildkit"\n[worker.oci]\nnetworkMode = "host"\n[worker.containerd]\nenabled = false\n[registry."{name}"]\nhttp = true\n')
+        file.write(f'root = "{directory}/buildkit"\n[worker.oci]\nnetworkMode = "host"\n[worker.containerd]\nenabled = false\n')
+        for name in names:
+            file.write(f'[registry."{name}"]\nhttp = true\n')
     with open(f"{directory}/buildkitd.log", "w", encoding="utf-8") as log:
         process = subprocess.Popen([os.environ["BUILDKITD"], "--config", f"{directory}/buildkitd.toml", "--addr", f"unix://{directory}/sock"],
                                    stdout=log, stderr=log)
@@ -504,8 +511,16 @@ def calls(bench):
     report("calls, in place: stat calls an entry and RUN step", (counts[12] - counts[2]) / 10 / entries, "", 1.1)
 
 
+def need_registry(measure):
+    def with_tools(bench):
+        registry()
+        measure(bench, sys.modules[__name__])
+    return with_tools
+
+
 BENCHES = {"start": start, "big-file": big_file, "slope": slope, "many-files": many_files, "syscalls": syscalls, "threads": threads, "pack": pack,
-           "apply": apply, "runs": runs, "steps": steps, "calls": calls, "transfer": transfer, "context": context}
+           "apply": apply, "runs": runs, "steps": steps, "calls": calls, "transfer": transfer, "context": context,
+           "cached": need_registry(cached.cached), "changed": need_registry(cached.changed)}
 STABLE = ["big-file", "many-files", "syscalls", "calls", "threads", "transfer", "context"]
 
 

@@ -18,8 +18,8 @@ use super::sources::{SourceTree, find, reincludes};
 /// Size of the reads of a file.
 const READ_SIZE: usize = 256 * 1024;
 
-/// A file and what of it reaches the layer, for who wants to know what changed.
-pub(super) type Seen = Vec<(String, Digest)>;
+/// Files by name, with what of them reaches the layer and the mode there, for who wants to know what changed.
+pub(super) type Seen = Vec<(String, Digest, u32)>;
 
 /// Digests what is taken; gives each file with its digest to `seen`.
 pub(super) fn digest(
@@ -87,7 +87,11 @@ impl Walk<'_> {
             .push(key.as_ref().try_into().expect("a key has 32 bytes"));
         if !path.is_empty() {
             let name = String::from_utf8_lossy(path).into_owned();
-            self.seen.push((name, Digest::of(key.as_ref())));
+            let mut content = KeyHasher::new("seen");
+            content.field("kind", [kind]).field("path", path);
+            content.field("what", what);
+            let content = Digest::of(content.finish().as_ref());
+            self.seen.push((name, content, mode));
         }
     }
 

@@ -487,7 +487,13 @@ impl BuildError {
                 "the warnings above say what to change; # check=skip=NAME leaves a check out"
                     .to_owned(),
             ),
-            Self::Image { source, .. } | Self::Push { source, .. } => registry_hint(source),
+            Self::Image { source, .. }
+            | Self::Push { source, .. }
+            | Self::Output(
+                output::Error::Push { source }
+                | output::Error::PartlyPushed { source, .. }
+                | output::Error::Fetch { source },
+            ) => registry_hint(source),
             Self::Copy(failure) => match &*failure.source {
                 CopyError::Missing {
                     hidden_by: Some(rule),

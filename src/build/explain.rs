@@ -10,7 +10,7 @@ use crate::cache::{
 };
 use crate::oci::{Digest, Reference};
 use crate::plan::{
-    CopyFrom, CopySource, CopyStep, Plan, RunMount, RunStep, StageBase, StepKind, Unpack,
+    CopyFrom, CopySource, CopyStep, MountKind, Plan, RunMount, RunStep, StageBase, StepKind, Unpack,
 };
 
 use super::contents::Seen;
@@ -62,10 +62,9 @@ impl Facts<'_> {
                     }
                     StepKind::Metadata | StepKind::Silent => {}
                 }
-                for (path, digest) in self.files.remove(&(index, number)).unwrap_or_default() {
-                    let hash = hash(format!("{path}\0{digest}"));
-                    let sum = trace.files.entry(path).or_default();
-                    *sum = sum.wrapping_add(hash);
+                let taken = self.files.remove(&(index, number)).unwrap_or_default();
+                for (path, content, mode) in taken {
+                    trace.add_file(path, hash(content.as_str()), mode);
                 }
                 steps.push(trace);
                 places.push((index, number));
@@ -216,11 +215,9 @@ impl Facts<'_> {
             "--security",
             hash(format!("{:?}", run.security)),
         );
-        trace.add(
-            InputKind::Flag,
-            "the number of mounts",
-            run.mounts.len() as u64,
-        );
+        for (name, settings) in run.mounts.iter().map(|mount| mount_settings(&mount.kind)) {
+            trace.add(InputKind::Flag, &name, hash(settings));
+        }
         for from in run.mounts.iter().filter_map(RunMount::from) {
             self.add_from(trace, from);
         }
@@ -282,6 +279,56 @@ impl Facts<'_> {
                 trace.add(InputKind::Stage, &self.plan.stages[stage].name, end);
             }
         }
+    }
+}
+
+/// What to call a mount, and what of it counts but the files that it shows.
+fn mount_settings(mount: &MountKind) -> (String, String) {
+    // What the context has there is told file by file.
+    let path = |from: &Option<CopyFrom>, source: &str| match from {
+        Some(CopyFrom::Context | CopyFrom::Named(_)) => String::new(),
+        Some(CopyFrom::Stage(_) | CopyFrom::Image(_)) => source.to_owned(),
+        None => "nothing".to_owned(),
+    };
+    let name = |kind: &str, target: &str| format!("--mount=type={kind},target={target}");
+    match mount {
+        MountKind::Bind {
+            from,
+            source,
+            target,
+            read_only,
+        } => (
+            name("bind", target),
+            format!("{read_only} {}", path(from, source)),
+        ),
+        MountKind::Cache(cache) => (
+            name("cache", &cache.target),
+            format!("{} {:?} {}", cache.read_only, cache.access, cache.source),
+        ),
+        MountKind::Tmpfs {
+            target,
+            size,
+            read_only,
+        } => (name("tmpfs", target), format!("{read_only} {size:?}")),
+        MountKind::Secret {
+            id,
+            target,
+            env,
+            required,
+            access,
+        } => (
+            format!("--mount=type=secret,id={id}"),
+            format!("{target:?} {env:?} {required} {access:?}"),
+        ),
+        MountKind::Ssh {
+            id,
+            target,
+            required,
+            access,
+        } => (
+            format!("--mount=type=ssh,id={id}"),
+            format!("{target:?} {required} {access:?}"),
+        ),
     }
 }
 

@@ -52,6 +52,8 @@ pub(super) struct Selection<'a> {
     pub(super) bytes: u64,
     /// Layers that what stays needs.
     pub(super) needed: HashSet<Digest>,
+    /// What stays.
+    stays: Vec<CacheKey>,
 }
 
 impl<'a> Selection<'a> {
@@ -72,6 +74,7 @@ impl<'a> Selection<'a> {
             let is_old = unused_since.is_some_and(|since| one.used < since);
             let is_too_much = max_size.is_some_and(|most| total > most);
             if !is_old && !is_too_much {
+                selection.stays.push(one.key);
                 continue;
             }
             selection.gone.push(one);
@@ -89,5 +92,10 @@ impl<'a> Selection<'a> {
         let needed = users.iter().filter(|(_, users)| **users > 0);
         selection.needed = needed.map(|(digest, _)| (*digest).clone()).collect();
         selection
+    }
+
+    /// The keys of what stays.
+    pub(super) fn keys(&self) -> HashSet<CacheKey> {
+        self.stays.iter().copied().collect()
     }
 }

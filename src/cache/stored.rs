@@ -13,7 +13,7 @@ use crate::oci::Digest;
 
 use super::directory::failed;
 use super::kept::{KeptDocument, Selection};
-use super::{Entry, Error, Kept, Pruned, SavedMount};
+use super::{Entry, Error, Kept, Pruned, SavedMount, Trace};
 
 /// A layer without an entry is left alone for so long, in seconds.
 const ORPHAN_SECS: u64 = 3600;
@@ -82,8 +82,11 @@ impl StoredEntries {
                 pruned.entries += 1;
             }
         }
+        let stays = selection.keys();
         for (_, path) in names(&self.directory.join("traces"))? {
-            if unused_since.is_some_and(|since| modified(&path).is_some_and(|used| used < since)) {
+            let is_old =
+                unused_since.is_some_and(|since| modified(&path).is_some_and(|used| used < since));
+            if is_old || fs::read(&path).is_ok_and(|text| Trace::is_stale(&text, &stays)) {
                 remove(&path)?;
             }
         }

@@ -3,6 +3,8 @@
 //! A registry does not tell when something was used, so that age counts from when an entry was made. Manifests are deleted; the
 //! layers that nothing needs any more go when the registry collects its garbage.
 
+use std::collections::HashSet;
+
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use crate::oci::{Digest, Reference};
@@ -10,12 +12,14 @@ use crate::registry::{Client, RawManifest};
 
 use super::kept::{KeptDocument, Selection};
 use super::registry::parse;
-use super::{CacheKey, Entry, Error, Kept, Pruned, SavedMount};
+use super::{CacheKey, Entry, Error, Kept, Pruned, SavedMount, Trace};
 
 /// Requests that are on the way at the same time.
 const AT_ONCE: usize = 8;
 /// What stands before the key in the tag of a cache mount.
 const MOUNT: &str = "mount-";
+/// What stands before the key in the tag of a trace.
+const TRACE: &str = "trace-";
 
 /// The entries in a repository.
 #[derive(Clone, Debug)]
@@ -45,7 +49,11 @@ impl RepositoryEntries {
     /// When the registry does not answer, or refuses.
     pub async fn list(&self) -> Result<Vec<Kept>, Error> {
         let tags = self.client.tags(&self.repository).await?;
-        let ours = tags.into_iter().filter(|tag| self.is_ours(tag));
+        self.entries(&tags).await
+    }
+
+    async fn entries(&self, tags: &[String]) -> Result<Vec<Kept>, Error> {
+        let ours = tags.iter().filter(|tag| self.is_ours(tag)).cloned();
         let found: Vec<Option<Kept>> = stream::iter(ours)
             .map(|tag| self.read(tag))
             .buffer_unordered(AT_ONCE)
@@ -64,6 +72,35 @@ impl RepositoryEntries {
         rest.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
     }
 
+    /// The traces that tell of no entry that stays.
+    async fn stale_traces(
+        &self,
+        tags: &[String],
+        stays: &HashSet<CacheKey>,
+    ) -> Result<Vec<Digest>, Error> {
+        let is_trace = |tag: &&String| {
+            let rest = tag.strip_prefix(&self.prefix);
+            rest.is_some_and(|rest| rest.len() == 64 && rest.starts_with(TRACE))
+        };
+        let read = |tag: String| async move {
+            let raw = match self.client.manifest(&self.repository.with_tag(&tag)?).await {
+                Ok(raw) => raw,
+                Err(error) if error.is_not_found() => return Ok(None),
+                Err(error) => return Err(Error::from(error)),
+            };
+            let found = parse(&raw.bytes, &raw.descriptor.media_type).ok();
+            let is_stale = found.is_some_and(|found| Trace::is_stale(&found.text, stays));
+            Ok(is_stale.then_some(raw.descriptor.digest))
+        };
+        let found: Vec<Option<Digest>> = stream::iter(tags.iter().filter(is_trace).cloned())
+            .map(read)
+            .buffer_unordered(AT_ONCE)
+            .try_collect()
+            .await?;
+        let found: HashSet<Digest> = found.into_iter().flatten().collect();
+        Ok(found.into_iter().collect())
+    }
+
     async fn read(&self, tag: String) -> Result<Option<Kept>, Error> {
         match self.client.manifest(&self.repository.with_tag(&tag)?).await {
             Ok(raw) => Ok(kept(&raw, &tag)),
@@ -73,7 +110,8 @@ impl RepositoryEntries {
         }
     }
 
-    /// Removes the entries that were made before `made_since`, then the oldest until the layers have `max_size` bytes at most.
+    /// Removes the entries that were made before `made_since`, then the oldest until the layers have `max_size` bytes at most;
+    /// then what was written down of builds of which nothing is left.
     ///
     /// # Errors
     /// When the registry does not answer, refuses, or deletes nothing at all.
@@ -82,9 +120,10 @@ impl RepositoryEntries {
         made_since: Option<i64>,
         max_size: Option<u64>,
     ) -> Result<Pruned, Error> {
-        let kept = self.list().await?;
+        let tags = self.client.tags(&self.repository).await?;
+        let kept = self.entries(&tags).await?;
         let selection = Selection::of(&kept, made_since, max_size);
-        let manifests: Vec<&Digest> = selection
+        let entries: Vec<&Digest> = selection
             .gone
             .iter()
             .filter_map(|kept| match &kept.document {
@@ -92,6 +131,8 @@ impl RepositoryEntries {
                 KeptDocument::File(_) => None,
             })
             .collect();
+        let traces = self.stale_traces(&tags, &selection.keys()).await?;
+        let manifests: Vec<&Digest> = entries.iter().copied().chain(&traces).collect();
         // One first: a registry that deletes nothing is not asked a thousand times.
         let mut rest = manifests.iter();
         if let Some(first) = rest.next() {
@@ -105,7 +146,7 @@ impl RepositoryEntries {
             .try_collect::<Vec<()>>()
             .await?;
         Ok(Pruned {
-            entries: manifests.len(),
+            entries: entries.len(),
             bytes: selection.bytes,
         })
     }

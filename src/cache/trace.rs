@@ -3,14 +3,14 @@
 //! A trace has a name and a number for each input of each step: for a file of the context, for a variable. The number is a hash that
 //! tells whether it is the same, and not what it is. It believes nothing either: a trace only ever makes a message.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::CacheKey;
 
 /// The form of traces. Those of another form are not read.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// The largest trace that is written, in bytes: it has to fit into a manifest, of which registries take 4 MiB.
 const SIZE_MAX: usize = 512 << 10;
 /// So many files of a step are told apart at most; of more, only directories are.
@@ -36,7 +36,7 @@ pub struct StepTrace {
     pub key: Option<CacheKey>,
     /// All that counts but files.
     pub inputs: Vec<Input>,
-    /// The files of the context with their hashes, by path.
+    /// The files of the context by path, with two hashes each: of the content in the upper half, of the mode in the lower.
     pub files: BTreeMap<String, u64>,
     /// How many directories deep files are told apart; all the way if absent.
     depth: Option<usize>,
@@ -80,6 +80,8 @@ pub enum Change {
     New,
     /// It is another one.
     Changed,
+    /// Its mode is another one, and nothing else of it.
+    Mode,
     /// It is not there any more.
     Gone,
 }
@@ -134,6 +136,14 @@ impl StepTrace {
         });
     }
 
+    /// Adds a file of the context; of several with one name all count.
+    pub fn add_file(&mut self, path: String, content: u64, mode: u32) {
+        // Which file has which mode counts also where several are taken together.
+        let mode = (u64::from(mode) + 1).wrapping_mul(content | 1) & LOWER;
+        let sum = self.files.entry(path).or_default();
+        *sum = added(*sum, (content & !LOWER) | mode);
+    }
+
     /// The same with the files of deep directories taken together, until there are `most` at most.
     fn within(mut self, most: usize) -> Self {
         let mut depth = self.depth.unwrap_or_else(|| {
@@ -161,7 +171,7 @@ impl StepTrace {
                 (_, None) => &path,
             };
             let sum = files.entry(name.to_owned()).or_default();
-            *sum = sum.wrapping_add(hash);
+            *sum = added(*sum, hash);
         }
         self.files = files;
         self.depth = Some(depth);
@@ -194,6 +204,13 @@ impl StepTrace {
                 tell(input.kind, &input.name, Change::Gone);
             }
         }
+        // Another --chmod gives all files other modes, which was told with it.
+        let chmod = |step: &Self| {
+            let mut inputs = step.inputs.iter();
+            let found = inputs.find(|input| input.name == "--chmod");
+            found.map(|input| input.hash)
+        };
+        let has_same_chmod = chmod(self) == chmod(old);
         let depth = [self.depth, old.depth].into_iter().flatten().min();
         let at = |step: &Self| match depth {
             Some(depth) => step.clone().at_depth(depth).files,
@@ -203,6 +220,11 @@ impl StepTrace {
         for (path, hash) in &new {
             match old.get(path) {
                 Some(before) if before == hash => {}
+                Some(before) if before & !LOWER == hash & !LOWER => {
+                    if has_same_chmod {
+                        tell(InputKind::File, path, Change::Mode);
+                    }
+                }
                 Some(_) => tell(InputKind::File, path, Change::Changed),
                 None => tell(InputKind::File, path, Change::New),
             }
@@ -212,6 +234,15 @@ impl StepTrace {
         }
         found
     }
+}
+
+/// The half of a file's number that is about its mode.
+const LOWER: u64 = 0xffff_ffff;
+
+/// Adds the halves of two numbers, each for itself.
+fn added(one: u64, other: u64) -> u64 {
+    let upper = (one >> 32).wrapping_add(other >> 32) << 32;
+    upper | ((one & LOWER) + (other & LOWER)) & LOWER
 }
 
 impl Trace {
@@ -253,6 +284,14 @@ impl Trace {
     pub fn parse(text: &[u8]) -> Option<Self> {
         let trace: Self = serde_json::from_slice(text).ok()?;
         (trace.version == VERSION).then_some(trace)
+    }
+
+    /// Whether it is a trace that tells of none of these entries, so that nothing is explained with it any more.
+    pub(super) fn is_stale(text: &[u8], entries: &HashSet<CacheKey>) -> bool {
+        Self::parse(text).is_some_and(|trace| {
+            let keys = trace.steps.iter().filter_map(|step| step.key);
+            !keys.into_iter().any(|key| entries.contains(&key))
+        })
     }
 
     /// Says why a step of this build is not in the cache, out of what the earlier build's steps were made of.
@@ -318,7 +357,7 @@ mod tests {
         }
         step.files = files
             .iter()
-            .map(|(path, hash)| ((*path).to_owned(), *hash))
+            .map(|(path, hash)| ((*path).to_owned(), *hash << 32))
             .collect();
         step
     }
@@ -371,7 +410,7 @@ mod tests {
                     number % 50,
                     number % 1000
                 );
-                (path, hash)
+                (path, hash << 32)
             });
             let mut step = step(
                 "COPY . .",

@@ -8,7 +8,9 @@ const NAMED_MAX: usize = 10;
 /// Says why, one reason in each text.
 pub(super) fn miss(miss: &Miss) -> Vec<String> {
     let text = match miss {
-        Miss::Unknown => "the cache knows no earlier build of this image",
+        Miss::Unknown => {
+            "the cache knows no earlier build of this image, Dockerfile, target and platform"
+        }
         Miss::NewStep => "the step is new",
         Miss::Untold => {
             "what it takes cannot be told before it, or a step below it, is carried out"
@@ -45,6 +47,7 @@ fn difference(difference: &Difference) -> String {
     match difference.change {
         Change::New => format!("{what} is new"),
         Change::Changed => format!("{what} changed"),
+        Change::Mode => format!("the mode of {what} changed"),
         Change::Gone => format!("{what} is gone"),
     }
 }

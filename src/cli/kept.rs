@@ -138,6 +138,9 @@ enum Entries {
 impl Entries {
     fn of(text: &str, client: crate::registry::Client) -> Result<Self, UsageError> {
         let flag = "--cache-repo";
+        if let Some(reason) = looked_after(text) {
+            return Err(UsageError::flag(flag, reason));
+        }
         let path = text.strip_prefix("oci:");
         if path.is_some() || text.starts_with(['/', '.']) || Path::new(text).is_dir() {
             let path = Path::new(path.unwrap_or(text));
@@ -170,6 +173,26 @@ impl Entries {
             Self::Repository(entries) => entries.prune(since, max_size).await.map_err(failure),
         }
     }
+}
+
+/// Why a place that is neither a directory nor a registry is not listed and pruned: it is looked after otherwise.
+fn looked_after(text: &str) -> Option<&'static str> {
+    let is_in = |beginnings: &[&str]| beginnings.iter().any(|one| text.starts_with(one));
+    if is_in(&[
+        "s3://",
+        "gs://",
+        "https://",
+        "type=s3",
+        "type=gcs",
+        "type=azblob",
+    ]) {
+        return Some(
+            "a bucket is not listed or pruned here: let a lifecycle rule of the bucket delete what is old below the cache's prefix; a layer that is gone is made again",
+        );
+    }
+    is_in(&["type=gha"]).then_some(
+        "GitHub looks after its cache by itself: what was not used for a week goes, and the oldest when there is no room; see the repository's list of caches",
+    )
 }
 
 fn failure(error: cache::Error) -> Failure {

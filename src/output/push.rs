@@ -1,7 +1,9 @@
-//! To registries: all blobs to all repositories, then the manifests by their digests, then the tags.
+//! To registries: all blobs to all repositories, those of different registries side by side, then the manifests by their
+//! digests, then the tags.
 
 use std::sync::Arc;
 
+use futures_util::future::try_join_all;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::{Content, Error, Event, ImageLayer, OnEvent};
@@ -31,19 +33,24 @@ pub async fn upload(
     layer: &ImageLayer,
     on_event: Option<&OnEvent>,
 ) -> Result<(), Error> {
-    let mut done: Vec<Reference> = Vec::new();
-    for target in repositories(destinations) {
-        let blob = Blob {
-            descriptor: &layer.descriptor,
-            source: &layer.source.to_blob(),
-        };
-        blob.put(client, target, &done, on_event, false)
-            .await
-            .map_err(|source| Error::Push {
-                source: Box::new(source),
-            })?;
-        done.push(target.clone());
-    }
+    let source = &layer.source.to_blob();
+    let registries = registries(destinations).into_iter().map(async |targets| {
+        let mut done: Vec<Reference> = Vec::new();
+        for target in targets {
+            let blob = Blob {
+                descriptor: &layer.descriptor,
+                source,
+            };
+            blob.put(client, target, &done, on_event, false).await?;
+            done.push(target.clone());
+        }
+        Ok(())
+    });
+    try_join_all(registries)
+        .await
+        .map_err(|source| Error::Push {
+            source: Box::new(source),
+        })?;
     Ok(())
 }
 
@@ -53,13 +60,17 @@ impl Push<'_> {
         let failed = |source| Error::Push {
             source: Box::new(source),
         };
-        let repositories = repositories(self.destinations);
-        let mut done: Vec<Reference> = self.mount_from.to_vec();
-        for target in &repositories {
-            self.put_blobs(target, &done, false).await.map_err(failed)?;
-            done.push((*target).clone());
-        }
-        for target in &repositories {
+        let registries = registries(self.destinations);
+        let blobs = registries.iter().map(async |targets| {
+            let mut done: Vec<Reference> = self.mount_from.to_vec();
+            for target in targets {
+                self.put_blobs(target, &done, false).await?;
+                done.push((*target).clone());
+            }
+            Ok(())
+        });
+        try_join_all(blobs).await.map_err(failed)?;
+        for target in registries.iter().flatten() {
             for document in self.content.documents() {
                 self.put_manifest(target, document).await.map_err(failed)?;
             }
@@ -237,12 +248,16 @@ fn tell(on_event: Option<&OnEvent>, event: impl FnOnce() -> Event) {
     }
 }
 
-/// Gives one name of each repository.
-fn repositories(destinations: &[Reference]) -> Vec<&Reference> {
-    let mut found: Vec<&Reference> = Vec::new();
+/// Gives one name of each repository, by registry: what one repository has, the next of the same registry mounts, while
+/// registries have nothing from each other and are served side by side.
+fn registries(destinations: &[Reference]) -> Vec<Vec<&Reference>> {
+    let mut found: Vec<Vec<&Reference>> = Vec::new();
     for destination in destinations {
-        if !found.iter().any(|known| known.name() == destination.name()) {
-            found.push(destination);
+        let same = |known: &&mut Vec<&Reference>| known[0].registry() == destination.registry();
+        match found.iter_mut().find(same) {
+            Some(known) if known.iter().any(|known| known.name() == destination.name()) => {}
+            Some(known) => known.push(destination),
+            None => found.push(vec![destination]),
         }
     }
     found

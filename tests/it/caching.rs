@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::image::{Image, put_base, tar_of};
 use crate::program::{Call, Finished, Scene, names};
@@ -52,11 +52,11 @@ pub(crate) fn hits(finished: &Finished) -> usize {
     finished.stderr.matches("(cached, layer").count()
 }
 
-fn local(scene: &Scene) -> PathBuf {
+pub(crate) fn local(scene: &Scene) -> PathBuf {
     scene.root().join("layers")
 }
 
-fn local_build(scene: &Scene) -> Call {
+pub(crate) fn local_build(scene: &Scene) -> Call {
     let place = format!("oci:{}", local(scene).display());
     fresh(scene).args(["--cache", "--cache-repo", &place])
 }
@@ -359,138 +359,6 @@ fn what_was_made_is_kept_when_a_later_step_fails() {
 }
 
 /// The entry of a cache directory that has the most steps.
-fn last_entry(scene: &Scene) -> PathBuf {
-    let directory = local(scene).join("entries");
-    let entries = names(&directory)
-        .into_iter()
-        .map(|name| directory.join(name));
-    let steps = |path: &PathBuf| {
-        let bytes = fs::read(path).expect("an entry");
-        let entry: Value = serde_json::from_slice(&bytes).expect("JSON");
-        entry["records"].as_array().expect("records").len()
-    };
-    entries.max_by_key(steps).expect("an entry")
-}
-
-/// Thirty ways in which an entry can be forged, stale or broken: each is a miss, and the image is right.
-#[test]
-fn forged_and_stale_entries_are_misses() {
-    let Some(scene) = Scene::with_busybox() else {
-        return;
-    };
-    let text = |word: &str| format!("{SHELL}RUN echo {word} > /one\nRUN cat /one > /two\n");
-    // What an attacker would like to have in the image.
-    scene.dockerfile(&text("forged"));
-    built(&scene, local_build(&scene));
-    let forged: Value = serde_json::from_slice(&fs::read(last_entry(&scene)).unwrap()).unwrap();
-    fs::remove_dir_all(local(&scene)).unwrap();
-    scene.dockerfile(&text("right"));
-    built(&scene, local_build(&scene));
-    let path = last_entry(&scene);
-    let right: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    let zeros = "0".repeat(64);
-    let edit = |change: &dyn Fn(&mut Value)| {
-        let mut entry = right.clone();
-        change(&mut entry);
-        entry.to_string().into_bytes()
-    };
-    let last = right["records"].as_array().unwrap().len() - 1;
-    let mut cases: Vec<(&str, Vec<u8>)> = vec![
-        ("empty", Vec::new()),
-        ("no JSON", b"entry".to_vec()),
-        ("cut off", right.to_string().into_bytes()[..200].to_vec()),
-        ("a list", b"[]".to_vec()),
-        ("null", b"null".to_vec()),
-        ("another step's", forged.to_string().into_bytes()),
-        (
-            "no version",
-            edit(&|e| drop(e.as_object_mut().unwrap().remove("version"))),
-        ),
-        ("a later version", edit(&|e| e["version"] = 2.into())),
-        ("no records", edit(&|e| e["records"] = json!([]))),
-        (
-            "records of another type",
-            edit(&|e| e["records"] = json!("x")),
-        ),
-    ];
-    for (name, field, value) in [
-        ("another key", "key", json!(zeros)),
-        ("no key", "key", json!("")),
-        ("another parent", "parent", json!(zeros)),
-        ("a parent of another kind", "parent", json!(1)),
-        ("from the future", "created", json!(i64::MAX)),
-        ("too old", "created", json!(0)),
-        ("a time that is none", "created", json!("now")),
-        ("a diff id that is none", "diff_id", json!("sha256:1")),
-        ("a diff id with a path", "diff_id", json!("../../etc")),
-        ("no layer", "layer", Value::Null),
-    ] {
-        cases.push((name, edit(&|e| e["records"][last][field] = value.clone())));
-    }
-    for (name, field, value) in [
-        (
-            "a layer that is not there",
-            "digest",
-            json!(format!("sha256:{zeros}")),
-        ),
-        (
-            "a layer outside",
-            "digest",
-            json!("sha256:../../../etc/passwd"),
-        ),
-        ("a layer of another size", "size", json!(5)),
-        ("a layer of no size", "size", json!(0)),
-        (
-            "a layer from elsewhere",
-            "urls",
-            json!(["http://evil.invalid/"]),
-        ),
-        (
-            "a foreign layer",
-            "mediaType",
-            json!("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"),
-        ),
-        ("a page", "mediaType", json!("text/html")),
-    ] {
-        cases.push((
-            name,
-            edit(&|e| e["records"][last]["layer"][field] = value.clone()),
-        ));
-    }
-    cases.push((
-        "the layer of the forged one",
-        edit(&|e| e["records"][last]["layer"] = forged["records"][last]["layer"].clone()),
-    ));
-    cases.push((
-        "steps in another order",
-        edit(&|e| e["records"].as_array_mut().unwrap().swap(0, 1)),
-    ));
-    cases.push((
-        "a step left out",
-        edit(&|e| drop(e["records"].as_array_mut().unwrap().remove(1))),
-    ));
-    cases.push((
-        "a step twice",
-        edit(&|e| {
-            let records = e["records"].as_array_mut().unwrap();
-            records.insert(1, records[0].clone());
-        }),
-    ));
-    cases.push((
-        "another base",
-        edit(&|e| e["records"][0]["parent"] = json!(zeros)),
-    ));
-    assert!(cases.len() >= 30, "{}", cases.len());
-    for (name, bytes) in cases {
-        fs::write(&path, bytes).unwrap();
-        let (image, log) = built(&scene, local_build(&scene).arg("--no-push-cache"));
-        assert_eq!(hits(&log), 3, "{name}: {log}");
-        assert_eq!(image.file("two").text(), "right\n", "{name}");
-    }
-    fs::write(&path, right.to_string()).unwrap();
-    assert_eq!(hits(&local_build(&scene).arg("--no-push").success()), 4);
-}
-
 #[test]
 fn damaged_layers_are_misses_and_are_made_good() {
     let Some(scene) = Scene::with_busybox() else {
@@ -711,46 +579,4 @@ fn caches_are_named_as_in_buildx() {
         let call = scene.build().args(["--no-push", "--cache-to", value]);
         call.mistake().says(text);
     }
-}
-
-#[test]
-fn a_directory_is_listed_and_pruned() {
-    let Some(scene) = Scene::with_busybox() else {
-        return;
-    };
-    let text = |word: &str| format!("{SHELL}RUN head -c 100000 /dev/urandom > /{word}\n");
-    for word in ["old", "new"] {
-        scene.dockerfile(&text(word));
-        local_build(&scene).arg("--no-push").success();
-    }
-    let place = format!("oci:{}", local(&scene).display());
-    let call = |args: &[&str]| scene.longshore(args).args(["--cache-repo", &place]);
-    let list = call(&["cache", "list"]).success();
-    assert_eq!(list.stdout.lines().count(), 4, "{list}");
-    assert!(list.stdout.contains("RUN head -c 100000"), "{list}");
-    // The one with `old` was not used for a day.
-    let day = std::time::SystemTime::now() - std::time::Duration::from_hours(24);
-    let line = list.stdout.lines().find(|line| line.contains("/old"));
-    let key = line.expect("a line").split(' ').next().expect("a key");
-    let entry = local(&scene).join("entries").join(format!("{key}.json"));
-    let file = fs::File::options()
-        .write(true)
-        .open(&entry)
-        .expect("an entry");
-    file.set_modified(day).expect("a time");
-    let pruned = call(&["cache", "prune", "--max-age=12h"]).success();
-    assert!(pruned.stdout.starts_with("1 entries and 100."), "{pruned}");
-    assert!(!entry.exists());
-    assert_eq!(names(&local(&scene).join("blobs/sha256")).len(), 3);
-    scene.dockerfile(&text("new"));
-    assert_eq!(hits(&local_build(&scene).arg("--no-push").success()), 3);
-    // What is left fits, or goes.
-    call(&["cache", "prune", "--max-size=1GB"]).success();
-    assert_eq!(call(&["cache", "list"]).success().stdout.lines().count(), 3);
-    call(&["cache", "prune", "--max-size=0"]).success();
-    assert!(names(&local(&scene).join("blobs/sha256")).is_empty());
-    assert_eq!(hits(&local_build(&scene).arg("--no-push").success()), 0);
-    call(&["cache", "prune"]).mistake().says("--max-age");
-    let nowhere = scene.longshore(&["cache", "list", "--cache-repo=oci:/nonexistent"]);
-    nowhere.mistake().says("is not a directory");
 }

@@ -63,7 +63,8 @@ fn one_file_one_argument_one_base() {
                 .success()
         };
         let first = build(&[]);
-        let unknown = "the cache knows no earlier build of this image";
+        let unknown =
+            "the cache knows no earlier build of this image, Dockerfile, target and platform";
         for step in ["RUN echo", "COPY src", "RUN cat", "COPY --chmod"] {
             assert_eq!(told(&first, step), unknown, "{first}");
         }
@@ -92,10 +93,7 @@ fn one_file_one_argument_one_base() {
         let instruction = build(&["--build-arg=VERSION=topsecret"]);
         assert_eq!(told(&instruction, "COPY src"), "hit", "{instruction}");
         assert_eq!(told(&instruction, "RUN cat"), "the command changed");
-        assert_eq!(
-            told(&instruction, "COPY --chmod"),
-            "--chmod changed; file last changed"
-        );
+        assert_eq!(told(&instruction, "COPY --chmod"), "--chmod changed");
         scene.dockerfile(&format!("{text}RUN true\n"));
         let new = build(&[]);
         assert_eq!(told(&new, "RUN true"), "the step is new", "{new}");
@@ -132,6 +130,124 @@ fn one_file_one_argument_one_base() {
         !all.contains("topsecret"),
         "a value of an argument is in the cache"
     );
+}
+
+/// Ten changes, each for itself: all that changed is told, and nothing else.
+#[test]
+fn what_changed_is_told_and_nothing_else() {
+    let Some(scene) = Scene::with_busybox() else {
+        return;
+    };
+    let registry = Registry::start(Auth::Open);
+    let host = registry.host();
+    let shell = SHELL.replace("scratch", &format!("{host}/base:v1"));
+    let text = format!(
+        "{shell}ARG A=1\nENV E=1\nRUN echo variables\nCOPY src /src\nRUN --mount=type=secret,id=s --mount=type=bind,source=bound,target=/b echo mounts\nCOPY --chmod=644 one /one\n"
+    );
+    let below = "only what is below it changed";
+    let local = format!("oci:{}", scene.root().join("layers").display());
+    for place in [local, format!("{host}/cache")] {
+        let reset = || {
+            put(&registry, "one");
+            scene
+                .dockerfile(&text)
+                .file("src/a", "1")
+                .file("src/d/b", "2");
+            scene
+                .file("src/ignored", "1")
+                .file(".dockerignore", "src/ignored");
+            scene
+                .file("bound", "1")
+                .file("one", "1")
+                .file("secret", "1");
+            mode(&scene, "src/a", 0o644);
+            mode(&scene, "one", 0o644);
+            let _not_there = std::fs::remove_file(scene.path("src/new"));
+        };
+        let secret = format!("--secret=id=s,src={}", scene.path("secret").display());
+        let build = |args: &[&str]| {
+            let call = scene
+                .build()
+                .args(["--cache", "--cache-explain", "--cache-repo", &place]);
+            let call = call.args(["--no-push", "-d", "app.test/app:v1", &secret]);
+            call.args(args).success()
+        };
+        // Of the four steps that can tell: what is said of each.
+        let check = |name: &str, args: &[&str], expect: [&str; 4]| {
+            let finished = build(&[args, &["--no-push-cache"]].concat());
+            for (step, expect) in ["echo variables", "COPY src", "echo mounts", "COPY --chmod"]
+                .iter()
+                .zip(expect)
+            {
+                assert_eq!(told(&finished, step), expect, "{name}, {step}: {finished}");
+            }
+            reset();
+        };
+        reset();
+        build(&[]);
+        let hit = ["hit"; 4];
+        check("nothing", &[], hit);
+        check(
+            "ARG",
+            &["--build-arg=A=2"],
+            ["variable A changed", below, "variable A changed", below],
+        );
+        scene.dockerfile(&text.replace("ENV E=1", "ENV E=2"));
+        check(
+            "ENV",
+            &[],
+            ["variable E changed", below, "variable E changed", below],
+        );
+        scene.file("src/d/b", "3");
+        check("content", &[], ["hit", "file d/b changed", below, below]);
+        mode(&scene, "src/a", 0o755);
+        check(
+            "mode",
+            &[],
+            ["hit", "the mode of file a changed", below, below],
+        );
+        scene.file("src/new", "1");
+        check("a new file", &[], ["hit", "file new is new", below, below]);
+        scene.file("src/ignored", "2");
+        check("an ignored file", &[], hit);
+        scene.file("secret", "2");
+        check("the value of a secret", &[], hit);
+        scene.dockerfile(&text.replace("id=s ", "id=s,target=/x "));
+        check(
+            "a secret's mount",
+            &[],
+            ["hit", "hit", "--mount=type=secret,id=s changed", below],
+        );
+        scene.dockerfile(&text.replace("target=/b ", "target=/c "));
+        let moved = "--mount=type=bind,target=/c is new; --mount=type=bind,target=/b is gone";
+        check("a mount", &[], ["hit", "hit", moved, below]);
+        scene.file("bound", "2");
+        check(
+            "what is mounted",
+            &[],
+            ["hit", "hit", "file bound changed", below],
+        );
+        scene.dockerfile(&text.replace("--chmod=644", "--chmod=600"));
+        check("--chmod", &[], ["hit", "hit", "hit", "--chmod changed"]);
+        mode(&scene, "one", 0o600);
+        check("a mode that --chmod replaces", &[], hit);
+        put(&registry, "two");
+        let finished = build(&["--no-push-cache"]);
+        let base = format!("image {host}/base:v1 changed");
+        assert_eq!(told(&finished, "COPY busybox"), base, "{finished}");
+        assert_eq!(told(&finished, "echo variables"), below, "{finished}");
+        reset();
+        let finished = build(&["--no-push-cache", "--custom-platform=linux/arm64"]);
+        let unknown =
+            "the cache knows no earlier build of this image, Dockerfile, target and platform";
+        assert_eq!(told(&finished, "COPY src"), unknown, "{finished}");
+    }
+}
+
+fn mode(scene: &Scene, path: &str, mode: u32) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = std::fs::Permissions::from_mode(mode);
+    std::fs::set_permissions(scene.path(path), mode).expect("a mode");
 }
 
 #[test]

@@ -3,6 +3,10 @@
 
 mod image;
 mod machine;
+#[cfg_attr(
+    not(all(feature = "s3", feature = "gcs", feature = "azure")),
+    expect(dead_code, reason = "the tests of clouds use the rest")
+)]
 mod mock;
 mod program;
 #[expect(dead_code, reason = "the tests of the registry room use the rest")]
@@ -27,6 +31,7 @@ mod downloads;
 mod explaining;
 mod faults;
 mod filters;
+mod forging;
 mod indexes;
 mod inline;
 mod mirrors;

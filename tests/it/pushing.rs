@@ -178,6 +178,64 @@ fn tags_that_must_not_change_may_be_left() {
 }
 
 #[test]
+fn row_47_a_destination_that_fails_is_told_with_those_that_did_not() {
+    let Some((scene, first)) = scene() else {
+        return;
+    };
+    let second = Registry::start(Auth::Open);
+    let (one, two) = (
+        format!("{}/app:v1", first.host()),
+        format!("{}/app:v1", second.host()),
+    );
+    let third = format!("{}/app:v3", first.host());
+    let build = || {
+        let call = scene.build().env("SOURCE_DATE_EPOCH", "5");
+        let call = call.args(["-d", &one, "-d", &two, "-d", &third]);
+        call.arg("--digest-file").arg(scene.out("digest"))
+    };
+    let has_tag = |registry: &Registry, tag: &str| registry.manifest("app", tag).is_some();
+    let refuse = |method, path| {
+        second.state().faults.clear();
+        let refusal = Action::Status(403, vec![], String::new());
+        second.fault(method, path, 1000, refusal);
+    };
+    // Refused before the build, at a blob, or at the manifest: no tag at all.
+    for (method, path) in [
+        ("POST", "/v2/app/blobs/uploads/"),
+        ("PUT", "/v2/app/blobs/uploads/"),
+        ("PUT", "/v2/app/manifests/sha256"),
+    ] {
+        refuse(method, path);
+        let failed = build().mistake();
+        assert_eq!(failed.code(), 1, "{failed}");
+        failed.says("403").says(&second.host());
+        failed.keeps("already pushed");
+        assert!(!has_tag(&first, "v1") && !has_tag(&first, "v3"), "{failed}");
+        assert!(!has_tag(&second, "v1"), "{failed}");
+    }
+    // Refused at the tag: the one before it is there and named, and none is written after it.
+    refuse("PUT", "/v2/app/manifests/v1");
+    let failed = build().mistake();
+    assert_eq!(failed.code(), 1, "{failed}");
+    failed.says(&format!("already pushed: {one}")).says("403");
+    failed.says(&second.host());
+    assert!(has_tag(&first, "v1") && !has_tag(&first, "v3"), "{failed}");
+    assert!(!has_tag(&second, "v1"), "{failed}");
+    assert!(!scene.out("digest").exists(), "{failed}");
+    // Once more, when the reason is gone: nothing is sent twice.
+    second.state().faults.clear();
+    for registry in [&first, &second] {
+        registry.state().requests.clear();
+    }
+    build().success();
+    assert!(has_tag(&first, "v3") && has_tag(&second, "v1"));
+    assert!(scene.out("digest").exists());
+    for registry in [&first, &second] {
+        assert_eq!(registry.count("PUT", "/blobs/uploads/"), 0);
+    }
+}
+
+#[test]
 fn a_push_is_tried_again_as_a_whole_when_that_was_asked_for() {
     let Some((scene, registry)) = scene() else {
         return;

@@ -3,6 +3,7 @@
 mod auth;
 #[cfg(all(feature = "s3", feature = "gcs", feature = "azure"))]
 mod buckets;
+#[cfg(all(feature = "s3", feature = "gcs", feature = "azure"))]
 mod caches;
 mod faults;
 mod leaks;

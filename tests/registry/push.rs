@@ -82,6 +82,27 @@ async fn tags_come_last() {
 }
 
 #[tokio::test]
+async fn registries_do_not_wait_for_each_other() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (slow, quick) = (Registry::start(Auth::Open), Registry::start(Auth::Open));
+    slow.state().delay = Duration::from_millis(250);
+    let image = image(directory.path(), Format::Oci);
+    let names = [reference(&slow, "a:v1"), reference(&quick, "a:v1")];
+    push(&image, &client(&slow), &names).await.expect("a push");
+    let last = |registry: &Registry, path: &str| {
+        let state = registry.state();
+        let mut puts = state.requests.iter().rev();
+        puts.find(|request| request.method == "PUT" && request.path.contains(path))
+            .expect("a write")
+            .at
+    };
+    let blobs = "/blobs/uploads/";
+    assert!(last(&quick, blobs) < last(&slow, blobs), "it has waited");
+    // And still no name before all is everywhere.
+    assert!(last(&quick, "/manifests/v1") > last(&slow, blobs));
+}
+
+#[tokio::test]
 async fn uploads_survive_what_passes() {
     type Prepare = fn(&Registry);
     let cases: Vec<(&str, Prepare)> = vec![

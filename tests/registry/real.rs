@@ -112,6 +112,51 @@ async fn the_real_registry_takes_and_gives_images() {
     round_trip(&client_with(&[], RegistryOptions::default()), &registry).await;
 }
 
+#[tokio::test]
+async fn the_real_registry_is_given_a_list_of_referrers_which_it_does_not_keep() {
+    let Some(registry) = RealRegistry::start("", "", |_| {}) else {
+        return;
+    };
+    let client = client_with(&[], RegistryOptions::default());
+    let directory = tempfile::tempdir().expect("a directory");
+    let image = image(directory.path(), Format::Oci);
+    let target = registry.reference("base:v1");
+    push(&image, &client, std::slice::from_ref(&target))
+        .await
+        .expect("a push");
+    let list = target.with_tag(&referrers::tag(&image)).expect("a tag");
+    let mut pushed = Vec::new();
+    for number in 0..2 {
+        let (descriptor, bytes) = referrers::referring(&image, number);
+        // Twice: it is listed once.
+        for name in [descriptor.digest.to_string(), format!("about{number}")] {
+            client
+                .push_manifest(&target, &name, &descriptor, &bytes)
+                .await
+                .expect("a push");
+        }
+        pushed.push(descriptor.digest);
+        let raw = client.manifest(&list).await.expect("a list");
+        assert_eq!(raw.descriptor.media_type, MediaType::OCI_INDEX);
+        let index: Index = serde_json::from_slice(&raw.bytes).expect("an index");
+        let listed: Vec<&Digest> = index.manifests.iter().map(|entry| &entry.digest).collect();
+        assert_eq!(listed, pushed.iter().collect::<Vec<_>>());
+        for entry in &index.manifests {
+            assert_eq!(entry.artifact_type.as_deref(), Some(referrers::TYPE));
+            assert!(entry.annotations.contains_key("number"));
+        }
+    }
+    // The image itself refers to nothing and is in no list.
+    assert_eq!(
+        client
+            .resolve(&target, &platform())
+            .await
+            .expect("it")
+            .manifest_bytes,
+        image.manifest
+    );
+}
+
 /// `user` and the bcrypt, of cost 5, of the tests' password.
 const HTPASSWD: &str = "user:$2y$05$abcdefghijklmnopqrstuuSnF5tLPqPFqc0z9CY0HcSLFbSRlL67u\n";
 

@@ -2,10 +2,10 @@
 
 use super::*;
 
-const TYPE: &str = "application/vnd.test.thing";
+pub(super) const TYPE: &str = "application/vnd.test.thing";
 
 /// A manifest without layers that refers to an image.
-fn referring(image: &Image, number: usize) -> (Descriptor, Bytes) {
+pub(super) fn referring(image: &Image, number: usize) -> (Descriptor, Bytes) {
     let document = serde_json::json!({
         "schemaVersion": 2,
         "mediaType": MediaType::OCI_MANIFEST,
@@ -19,7 +19,7 @@ fn referring(image: &Image, number: usize) -> (Descriptor, Bytes) {
     (Descriptor::of(MediaType::OCI_MANIFEST, &bytes), bytes)
 }
 
-fn tag(image: &Image) -> String {
+pub(super) fn tag(image: &Image) -> String {
     image.descriptor.digest.as_str().replace(':', "-")
 }
 

@@ -181,3 +181,139 @@ async fn row_20_embedded_content_is_verified() {
         }
     }
 }
+
+/// An index with these manifests.
+fn index_of(manifests: Vec<Descriptor>) -> Vec<u8> {
+    let index = Index {
+        schema_version: 2,
+        media_type: Some(MediaType::OCI_INDEX.into()),
+        manifests,
+        annotations: BTreeMap::new(),
+    };
+    serde_json::to_vec(&index).expect("JSON")
+}
+
+#[tokio::test]
+async fn row_16_indexes_may_be_large_and_deep_up_to_a_limit() {
+    let (registry, client, image, _directory) = with_image(Auth::Open).await;
+    let put = |tag: &str, manifests: Vec<Descriptor>| {
+        let bytes = index_of(manifests);
+        let size = bytes.len() as u64;
+        let digest = registry.put_manifest("base", tag, MediaType::OCI_INDEX, bytes);
+        Descriptor::new(MediaType::OCI_INDEX, digest, size)
+    };
+    let resolve = async |tag: &str| {
+        let name = reference(&registry, &format!("base:{tag}"));
+        client.resolve(&name, &platform()).await
+    };
+    let on = |architecture: &str, descriptor: &Descriptor| Descriptor {
+        platform: Some(format!("linux/{architecture}").parse().expect("a platform")),
+        ..descriptor.clone()
+    };
+
+    // Four levels are read, each by its digest; a fifth is not.
+    let mut inner = on("amd64", &image.descriptor);
+    for level in 1..=5 {
+        inner = put(&format!("level{level}"), vec![inner]);
+        let found = resolve(&format!("level{level}")).await;
+        if level == 5 {
+            let error = found.expect_err("too deep");
+            assert!(matches!(error, Error::NestedIndex { .. }), "{error}");
+            assert!(error.to_string().contains('4'), "{error}");
+        } else {
+            let found = found.expect("the image");
+            assert_eq!(found.descriptor.digest, image.descriptor.digest);
+            assert_eq!(found.indexes.len(), level);
+        }
+    }
+
+    // Ten thousand entries, of which the last is ours, or none.
+    let mut many: Vec<Descriptor> = (0..10_000)
+        .map(|number| on(&format!("cpu{number}"), &image.descriptor))
+        .collect();
+    put("none", many.clone());
+    many.push(on("amd64", &image.descriptor));
+    put("many", many);
+    let found = resolve("many").await.expect("the image");
+    assert_eq!(found.descriptor.digest, image.descriptor.digest);
+    let error = resolve("none").await.expect_err("not ours").to_string();
+    assert!(
+        error.contains("linux/cpu0") && error.contains("more") && error.len() < 1000,
+        "{error}"
+    );
+
+    // One that names itself cannot have the digest that it names: it is read twice, not for ever.
+    let own = Digest::of(b"no index has this digest");
+    let mut entry = on(
+        "amd64",
+        &Descriptor::new(MediaType::OCI_INDEX, own.clone(), 0),
+    );
+    for _ in 0..3 {
+        entry.size = index_of(vec![entry.clone()]).len() as u64;
+    }
+    let bytes = index_of(vec![entry]);
+    registry.put_manifest("base", "self", MediaType::OCI_INDEX, bytes.clone());
+    let key = ("base".to_owned(), own.to_string());
+    let served = (MediaType::OCI_INDEX.to_owned(), bytes.into());
+    registry.state().manifests.insert(key, served);
+    registry.state().requests.clear();
+    let error = resolve("self").await.expect_err("not what it says");
+    assert!(matches!(error, Error::Digest { .. }), "{error}");
+    assert_eq!(registry.count("GET", "/manifests/"), 2);
+}
+
+#[tokio::test]
+async fn row_18_what_is_no_image_is_told_apart_from_one_without_layers() {
+    let (manifest, image) = right_manifest().await;
+    let with = |key: &str, value: serde_json::Value| {
+        let mut document: serde_json::Value = serde_json::from_str(&manifest).expect("JSON");
+        document[key] = value;
+        document.to_string()
+    };
+    let first = "application/vnd.docker.distribution.manifest.v1";
+    let signed = format!("{first}+prettyjws");
+    let unsigned = format!("{first}+json");
+    let schema1 = r#"{"schemaVersion":1,"name":"a","tag":"v1","architecture":"amd64",
+        "fsLayers":[{"blobSum":"sha256:aaaa"}],"history":[{"v1Compatibility":"{}"}],"signatures":[{}]}"#;
+    let empty = serde_json::json!({
+        "mediaType": "application/vnd.oci.empty.v1+json", "size": 2,
+        "digest": Digest::of(b"{}").as_str()});
+    let cases = [
+        ("signed", signed.as_str(), schema1.to_owned(), "schema"),
+        ("not signed", &unsigned, schema1.to_owned(), "schema"),
+        (
+            "an artifact",
+            MediaType::OCI_MANIFEST,
+            with("config", empty),
+            "which is no image's",
+        ),
+    ];
+    refused(cases.into()).await;
+
+    // A configuration of no bytes is none.
+    let (registry, client, _, _directory) = with_image(Auth::Open).await;
+    registry.put_blob("base", Bytes::new());
+    let nothing = Descriptor::of(MediaType::OCI_CONFIG, b"");
+    let document = with("config", serde_json::to_value(&nothing).expect("JSON"));
+    registry.put_manifest("base", "zero", MediaType::OCI_MANIFEST, document);
+    let name = reference(&registry, "base:zero");
+    let error = client.resolve(&name, &platform()).await.expect_err("none");
+    assert!(matches!(error, Error::Config { .. }), "{error}");
+
+    // An image without layers is an image.
+    let mut config: serde_json::Value = serde_json::from_slice(&image.config).expect("JSON");
+    config["rootfs"]["diff_ids"] = serde_json::json!([]);
+    config["history"] = serde_json::json!([]);
+    let config = config.to_string();
+    let descriptor = Descriptor::of(MediaType::OCI_CONFIG, config.as_bytes());
+    registry.put_blob("base", config);
+    let mut document: serde_json::Value = serde_json::from_str(&manifest).expect("JSON");
+    document["config"] = serde_json::to_value(&descriptor).expect("JSON");
+    document["layers"] = serde_json::json!([]);
+    let document = document.to_string();
+    registry.put_manifest("base", "bare", MediaType::OCI_MANIFEST, document);
+    let name = reference(&registry, "base:bare");
+    let found = client.resolve(&name, &platform()).await.expect("an image");
+    assert!(found.manifest.layers.is_empty());
+    assert_eq!(found.descriptor.media_type, MediaType::OCI_MANIFEST);
+}

@@ -55,6 +55,45 @@ async fn row_10_a_header_that_lies_about_the_digest_is_not_believed() {
 }
 
 #[tokio::test]
+async fn row_11_a_manifest_without_end_is_left_at_the_limit() {
+    const LIMIT: u64 = 8 << 20;
+    const IN_SOCKETS: u64 = 64 << 20;
+    let (registry, client, image, _directory) = with_image(Auth::Open).await;
+    // Larger than containerd takes, and still read.
+    let mut padded = image.manifest.to_vec();
+    padded.resize((4 << 20) + 1, b' ');
+    registry.put_manifest("base", "padded", MediaType::OCI_MANIFEST, padded);
+    let name = reference(&registry, "base:padded");
+    let found = client.resolve(&name, &platform()).await;
+    assert_eq!(found.expect("the image").config_bytes, image.config);
+    // What is in memory is at most what came, and what came is what the sockets hold beyond the limit.
+    for length in [None, Some(1_000_000_000)] {
+        let taken = Arc::new(AtomicU64::new(0));
+        let endless = Action::Endless(length, Arc::clone(&taken));
+        registry.fault("GET", "/manifests/", 1, endless);
+        let error = client
+            .resolve(&reference(&registry, "base:v1"), &platform())
+            .await
+            .expect_err("too large");
+        let text = error.to_string();
+        assert!(text.contains("larger than 8388608 bytes"), "{text}");
+        assert!(registry.state().faults.iter().all(|fault| fault.times == 0));
+        let taken = taken.load(Ordering::Relaxed);
+        assert!(taken < LIMIT + IN_SOCKETS, "{length:?}: {taken} bytes");
+    }
+    // A configuration ends where its descriptor says.
+    let taken = Arc::new(AtomicU64::new(0));
+    let endless = Action::Endless(None, Arc::clone(&taken));
+    registry.fault("GET", "/blobs/", 1, endless);
+    let error = client
+        .resolve(&reference(&registry, "base:v1"), &platform())
+        .await
+        .expect_err("too large");
+    assert!(matches!(error, Error::Size { .. }), "{error}");
+    assert!(taken.load(Ordering::Relaxed) < IN_SOCKETS);
+}
+
+#[tokio::test]
 async fn row_14_sha512_is_verified() {
     let (registry, client, image, _directory) = with_image(Auth::Open).await;
     let layer = Bytes::from(noise(LAYER_SIZE, 1));

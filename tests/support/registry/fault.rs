@@ -1,7 +1,10 @@
 //! Faults: which requests they hit, and what they do to the answer.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
@@ -53,7 +56,12 @@ pub(crate) enum Action {
     NoEnd,
     /// Answers in pieces of unknown number, with a header behind the last.
     Trailers,
+    /// Answers with a body that never ends, of the length that it is said to have if any; counts what was taken of it.
+    Endless(Option<u64>, Arc<AtomicU64>),
 }
+
+/// What an endless body consists of: JSON would still be valid after it.
+const BLANKS: &[u8] = &[b' '; 1 << 16];
 
 /// Faults by chance: the same for the same seed and order of requests.
 #[derive(Clone, Debug)]
@@ -211,6 +219,17 @@ pub(super) async fn damaged(answer: Answer, action: Action) -> Answer {
                 Frame::trailers(trailers),
             ];
             StreamBody::new(stream::iter(frames.map(Ok))).boxed_unsync()
+        }
+        Action::Endless(length, taken) => {
+            head.headers.remove(header::CONTENT_LENGTH);
+            if let Some(length) = length {
+                head.headers.insert(header::CONTENT_LENGTH, length.into());
+            }
+            let frames = stream::repeat_with(move || {
+                taken.fetch_add(BLANKS.len() as u64, Ordering::Relaxed);
+                Ok(Frame::data(Bytes::from_static(BLANKS)))
+            });
+            StreamBody::new(frames).boxed_unsync()
         }
         Action::Status(..) | Action::DropAnswer | Action::IgnoreRange | Action::NoRead(_) => {
             full(bytes)

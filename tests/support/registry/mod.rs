@@ -37,6 +37,8 @@ pub(crate) struct Recorded {
     pub(crate) headers: HeaderMap,
     /// The body.
     pub(crate) body: Bytes,
+    /// When it had arrived.
+    pub(crate) at: std::time::Instant,
 }
 
 impl Recorded {

@@ -132,6 +132,7 @@ impl State {
             path: path.to_owned(),
             headers: headers.clone(),
             body: body.clone(),
+            at: std::time::Instant::now(),
         });
         let mut fault = self.take_fault(method, path);
         if let Some(Action::Status(status, headers, body)) = &fault {

@@ -16,6 +16,10 @@ use crate::http::Secret;
 /// How long it is good for: it is presented at once.
 const LIFETIME: Duration = Duration::from_mins(10);
 
+/// What is said of a file that is none of text, or of other text.
+pub(super) const NO_PEM: &str =
+    "is no PEM file; of one in PKCS#12 (.pfx), `openssl pkcs12 -in FILE -nodes` makes one";
+
 /// Signs the statement with the key of a PEM file that holds it and its certificate.
 ///
 /// # Errors
@@ -27,10 +31,13 @@ pub(super) fn sign(
     now: SystemTime,
 ) -> Result<Secret, &'static str> {
     if !pem.contains("-----BEGIN ") {
-        return Err("is no PEM file; of one in PKCS#12 (.pfx), `openssl pkcs12 -nodes` makes one");
+        return Err(NO_PEM);
     }
     if pem.contains("ENCRYPTED") {
-        return Err("holds an encrypted key, which is not supported");
+        return Err(
+            "holds an encrypted key, which is not supported; `openssl pkey -in FILE` and `openssl x509 -in FILE` print what \
+             belongs into a file that only this job can read",
+        );
     }
     let certificate = CertificateDer::from_pem_slice(pem.as_bytes())
         .map_err(|_| "holds no certificate in PEM")?;

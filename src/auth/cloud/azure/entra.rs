@@ -1,6 +1,7 @@
 //! Access tokens of Entra ID: a secret, a certificate, a federated identity token, or what the machine is given.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -144,7 +145,16 @@ impl Azure {
                 }
                 tried.push("AZURE_CLIENT_SECRET is not set".to_owned());
                 if let Some(file) = self.get(CERTIFICATE) {
-                    let pem = self.options.http.read_file(Path::new(file))?;
+                    let pem = self.options.http.read_file(Path::new(file));
+                    let pem = pem.map_err(|error| match error {
+                        // A file of PKCS#12 is no text.
+                        CloudError::File { source, .. }
+                            if source.kind() == ErrorKind::InvalidData =>
+                        {
+                            CloudError::config(CERTIFICATE, assertion::NO_PEM)
+                        }
+                        other => other,
+                    })?;
                     let now = (self.options.now)();
                     let audience = who.token_url()?;
                     let assertion = assertion::sign(pem.expose(), who.id, audience.as_str(), now)
