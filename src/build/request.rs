@@ -231,8 +231,9 @@ pub struct MountOptions {
     pub from: Vec<CachePlace>,
     /// Where they are saved.
     pub to: Vec<CachePlace>,
-    /// What tells them apart from others of the same id.
-    pub scope: Option<String>,
+    /// What tells them apart from others of the same id: they are saved under the first scope, and restored from the first that has
+    /// them. None, and one without a name, are those that all builds share.
+    pub scopes: Vec<String>,
     /// The bytes that the files of one may have.
     pub max_size: u64,
 }

@@ -73,8 +73,12 @@ impl<'a> SavedMounts<'a> {
 
     /// Fills the new and empty directory of a cache with what was saved of it. If that fails, something may be in it.
     pub(super) fn restore(&self, identity: &CacheIdentity, directory: &Path) -> bool {
-        for cache in &self.from {
-            match self.restore_from(cache, identity, directory) {
+        let keys = self.keys(identity);
+        let places = keys
+            .iter()
+            .flat_map(|key| self.from.iter().map(move |cache| (*key, cache)));
+        for (key, cache) in places {
+            match self.restore_from(cache, key, directory) {
                 Ok(Some(saved)) => {
                     let digest = saved.archive.digest;
                     self.lock_restored().insert(identity.clone(), digest);
@@ -103,10 +107,9 @@ impl<'a> SavedMounts<'a> {
     fn restore_from(
         &self,
         cache: &Cache,
-        identity: &CacheIdentity,
+        key: CacheKey,
         directory: &Path,
     ) -> Result<Option<SavedMount>, Failure> {
-        let key = self.key(identity);
         let unfit = |reason| Failure::Cache(cache::Error::Unfit { key, reason });
         let name = DocumentName {
             kind: Kind::Mount,
@@ -246,7 +249,7 @@ impl<'a> SavedMounts<'a> {
             self.tell(identity, MountChange::Unchanged);
             return Ok(());
         }
-        let key = self.key(identity);
+        let key = self.keys(identity)[0];
         let archive = packed.descriptor.clone();
         let blob = (archive.clone(), packed.diff_id.clone());
         let created = self.request.cache.now;
@@ -281,12 +284,20 @@ impl<'a> SavedMounts<'a> {
         Ok(())
     }
 
-    fn key(&self, identity: &CacheIdentity) -> CacheKey {
-        let mut hasher = KeyHasher::new("mount");
-        hasher.optional("scope", self.request.mounts.scope.as_ref());
-        hasher.field("platform", self.request.platform.normalized().to_string());
-        hasher.field("identity", identity.key());
-        hasher.finish()
+    /// The keys of a cache in all scopes, that of the own one first.
+    fn keys(&self, identity: &CacheIdentity) -> Vec<CacheKey> {
+        let key = |scope: Option<&String>| {
+            let mut hasher = KeyHasher::new("mount");
+            hasher.optional("scope", scope.filter(|scope| !scope.is_empty()));
+            hasher.field("platform", self.request.platform.normalized().to_string());
+            hasher.field("identity", identity.key());
+            hasher.finish()
+        };
+        let scopes = &self.request.mounts.scopes;
+        if scopes.is_empty() {
+            return vec![key(None)];
+        }
+        scopes.iter().map(|scope| key(Some(scope))).collect()
     }
 
     fn lock_restored(&self) -> MutexGuard<'_, BTreeMap<CacheIdentity, Digest>> {

@@ -74,6 +74,23 @@ impl Facts {
             .collect()
     }
 
+    /// The names of the caches of this build: its own, then those that it only reads, which are the branch that a change goes to and the
+    /// default branch. None if it is not known what is built.
+    pub fn cache_scopes(&self) -> Vec<Found> {
+        let mut scopes: Vec<Found> = self.reference.iter().cloned().collect();
+        if scopes.is_empty() {
+            return scopes;
+        }
+        for branch in [&self.base_ref, &self.default_branch].into_iter().flatten() {
+            let name = branch.value.trim_start_matches("refs/heads/");
+            let scope = Found::new(format!("refs/heads/{name}"), branch.source.clone());
+            if scopes.iter().all(|other| other.value != scope.value) {
+                scopes.push(scope);
+            }
+        }
+        scopes
+    }
+
     /// When the commit was made, in seconds since 1970.
     pub fn commit_seconds(&self) -> Option<i64> {
         let text = &self.commit_time.as_ref()?.value;

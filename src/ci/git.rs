@@ -139,7 +139,7 @@ fn origin(config: &str) -> Option<String> {
 }
 
 /// A clone's address as a page's: no user, no password, no `.git`.
-pub(super) fn web(url: &str) -> String {
+pub fn web(url: &str) -> String {
     let url = url.strip_suffix(".git").unwrap_or(url);
     match url.split_once("://") {
         Some((scheme, rest)) => {

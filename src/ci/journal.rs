@@ -37,6 +37,8 @@ pub struct StepTime {
 pub struct Recorded {
     /// The isolation, in words.
     pub isolation: String,
+    /// The commit that was fetched as the context.
+    pub commit: Option<String>,
     /// Base images: name and digest.
     pub bases: Vec<(String, String)>,
     /// Steps that took time or made a layer, in the order in which they ended.
@@ -63,6 +65,7 @@ impl Journal {
         let State { recorded, display } = &mut *state;
         match event {
             Event::Isolation(text) => recorded.isolation.clone_from(text),
+            Event::ContextReady { commit, .. } => recorded.commit.clone_from(commit),
             Event::ImageResolved {
                 reference, digest, ..
             } => {

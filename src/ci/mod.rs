@@ -28,6 +28,7 @@ mod tekton;
 pub use around::Around;
 pub use env::Env;
 pub use facts::{Defaults, Facts, Found};
+pub use git::web;
 pub use journal::{Journal, Recorded, StepTime};
 pub use neutral::Neutralizer;
 pub use outputs::{CiError, Format, Report};
@@ -84,6 +85,15 @@ pub fn detect(around: &Around) -> Option<&'static dyn Ci> {
         .zip(is_detected)
         .find(|(_, is_it)| *is_it);
     own.map(|(ci, _)| ci).or_else(|| generic::detect(env))
+}
+
+/// How the log of whoever started us is written, told by the environment alone.
+pub fn style_of(env: Env) -> LogStyle {
+    let around = Around {
+        env,
+        ..Around::default()
+    };
+    detect(&around).map(Ci::style).unwrap_or_default()
 }
 
 /// The CI system of a name.

@@ -56,9 +56,9 @@ impl Neutralizer {
 /// One line.
 fn line_of(line: &str) -> String {
     let shown = without_controls(line);
-    let plain = without_colors(&shown);
+    let plain = without_invisible(&without_colors(&shown));
     let broken = broken(&plain);
-    // A line that had to be broken loses its colours: they could stand in the middle of what is broken.
+    // A line that had to be broken loses its colours and what is invisible: they could stand in the middle of what is broken.
     if broken == plain { shown } else { broken }
 }
 
@@ -180,6 +180,24 @@ fn without_colors(line: &str) -> String {
     out
 }
 
+/// What is not seen by itself and still means something in ordinary text: soft hyphens, what joins or chooses forms of letters and
+/// emoji. A comparison of texts by culture passes over them, and GitHub's runner looks for its commands by one.
+fn without_invisible(line: &str) -> String {
+    let is_invisible = |c: &char| {
+        matches!(
+            *c,
+            '\u{ad}'
+                | '\u{34f}'
+                | '\u{61c}'
+                | '\u{180b}'..='\u{180f}'
+                | '\u{206a}'..='\u{206f}'
+                | '\u{fe00}'..='\u{fe0f}'
+                | '\u{fff9}'..='\u{fffb}'
+        )
+    };
+    line.chars().filter(|c| !is_invisible(c)).collect()
+}
+
 /// Words that begin a command wherever they stand.
 const ANYWHERE: [&str; 6] = [
     "section_start:",
@@ -265,6 +283,7 @@ mod tests {
             "--- a/file",
             "+++ b/file",
             "ünïcode ✓",
+            "\u{26a0}\u{fe0f} a warn\u{ad}ing",
         ] {
             assert_eq!(Neutralizer::text(text), text);
         }
@@ -278,6 +297,8 @@ mod tests {
             ("\u{1b}[0m::error::x", "\\::error::x"),
             ("\u{a0}::error::x", "\u{a0}\\::error::x"),
             ("\u{200b}::error::x", "\\::error::x"),
+            ("\u{ad}::error::x", "\\::error::x"),
+            (":\u{fe0f}:error::x", "\\::error::x"),
             ("x ##[error]y", "x ##\\[error]y"),
             (
                 "##vso[task.setvariable variable=a]b",

@@ -14,6 +14,10 @@ use super::{Around, Recorded, summary};
 const DOTENV_MAX: usize = 5 * 1024;
 /// All results of a Tekton step share a termination message of 4096 bytes with Tekton's own; one stays well below.
 const RESULT_MAX: usize = 1024;
+/// What all of them may have in it, as JSON, so that Tekton's own have room: a start time, an exit code, a reason.
+const RESULTS_MAX: usize = 3584;
+/// What a result takes in the message besides its name and value: `{"key":"","value":"","type":1},`.
+const RESULT_FRAME: usize = 32;
 /// A step's summary is dropped when larger (GitHub "Job summaries").
 const SUMMARY_MAX: usize = 1024 * 1024;
 
@@ -28,6 +32,8 @@ pub struct Report {
     pub names: Vec<String>,
     /// The version, which is the first tag of the rules.
     pub version: String,
+    /// The repository and the commit that were built, as far as they are known.
+    pub source: Option<(String, String)>,
     /// Whether it was pushed.
     pub is_pushed: bool,
     /// The size of its layers in bytes.
@@ -139,14 +145,20 @@ pub fn results(report: &Report) -> Vec<(&'static str, String)> {
         .iter()
         .map(|(name, digest)| format!("{}@{digest}", without_tag(name)));
     let artifact = json!({"uri": without_tag(&url), "digest": report.digest, "isBuildArtifact": report.is_pushed.to_string()});
-    vec![
+    let mut results = vec![
         ("IMAGE_DIGEST", report.digest.clone()),
         ("IMAGE_URL", url),
-        ("IMAGES", digests.join("\n")),
         ("IMAGE_REF", reference(report)),
-        ("BASE_IMAGES_DIGESTS", bases.collect::<Vec<_>>().join("\n")),
         ("IMAGE_ARTIFACT_OUTPUTS", artifact.to_string()),
-    ]
+        ("IMAGES", digests.join("\n")),
+        ("BASE_IMAGES_DIGESTS", bases.collect::<Vec<_>>().join("\n")),
+    ];
+    // A result that says nothing would be taken for a repository without a name.
+    if let Some((url, commit)) = &report.source {
+        results.insert(4, ("CHAINS-GIT_URL", url.clone()));
+        results.insert(5, ("CHAINS-GIT_COMMIT", commit.clone()));
+    }
+    results
 }
 
 /// The variables of a dotenv report and of properties, by name.
@@ -234,8 +246,11 @@ pub fn write(
             } else {
                 path
             };
+            let mut room = RESULTS_MAX;
             for (name, value) in all {
-                let (value, left_out) = shortened(&value);
+                room = room.saturating_sub(name.len() + RESULT_FRAME);
+                let (value, left_out) = shortened(&value, room.min(RESULT_MAX));
+                room = room.saturating_sub(encoded_len(&value));
                 if left_out > 0 {
                     notice = Some(format!(
                         "{left_out} lines of {name} do not fit into a result of Tekton"
@@ -348,6 +363,7 @@ fn object(report: &Report) -> Value {
         "image": reference(report),
         "tags": report.names,
         "version": report.version,
+        "source": report.source.as_ref().map(|(url, commit)| json!({"url": url, "commit": commit})),
         "pushed": report.is_pushed,
         "size": report.size,
         "layers": report.layers,
@@ -358,15 +374,20 @@ fn object(report: &Report) -> Value {
     })
 }
 
-/// Whole lines up to the size of a result, and how many were left out.
-fn shortened(value: &str) -> (String, usize) {
-    if value.len() <= RESULT_MAX {
+/// How long a text is within a JSON text.
+fn encoded_len(text: &str) -> usize {
+    Value::from(text).to_string().len() - 2
+}
+
+/// Whole lines up to so many bytes of JSON, and how many were left out.
+fn shortened(value: &str, limit: usize) -> (String, usize) {
+    if encoded_len(value) <= limit {
         return (value.to_owned(), 0);
     }
     let mut kept = String::new();
     let mut left_out = 0;
     for line in value.lines() {
-        if left_out > 0 || kept.len() + line.len() + 1 > RESULT_MAX {
+        if left_out > 0 || encoded_len(&kept) + encoded_len(line) + 2 > limit {
             left_out += 1;
             continue;
         }
@@ -404,5 +425,55 @@ fn failed(what: &'static str, path: &Path, source: io::Error) -> CiError {
         what,
         path: path.to_owned(),
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_results_fit_into_a_termination_message() {
+        // The longest names that a registry takes, many of them, and many base images.
+        let name = |number: usize| {
+            let repository = "r".repeat(255 - 20);
+            format!("registry.example.com/{repository}:{number:0>128}")
+        };
+        let digest = format!("sha256:{}", "0".repeat(64));
+        let report = Report {
+            digest: digest.clone(),
+            names: (0..50).map(name).collect(),
+            is_pushed: true,
+            source: Some((
+                format!("https://git.example.com/{}", "g".repeat(200)),
+                "0".repeat(64),
+            )),
+            recorded: Recorded {
+                bases: (0..50).map(|n| (name(n), digest.clone())).collect(),
+                ..Recorded::default()
+            },
+            ..Report::default()
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let written = write(
+            Format::Tekton,
+            directory.path(),
+            &report,
+            &Around::default(),
+        )
+        .unwrap();
+        assert!(written.notice.is_some());
+        let mut message =
+            vec![json!({"key": "StartedAt", "value": "2026-01-01T00:00:00.000Z", "type": 3})];
+        for (name, value) in results(&report) {
+            let read = std::fs::read_to_string(directory.path().join(name)).unwrap();
+            let may_be_cut = ["IMAGES", "BASE_IMAGES_DIGESTS"].contains(&name);
+            assert!(may_be_cut || read == value, "{name}");
+            message.push(json!({"key": name, "value": read, "type": 1}));
+        }
+        let length = Value::from(message).to_string().len();
+        assert!(length <= 4096, "{length}");
+        let images = std::fs::read_to_string(directory.path().join("IMAGES")).unwrap();
+        assert!(images.starts_with(&name(0)), "{images}");
     }
 }

@@ -373,6 +373,36 @@ fn the_same_rules_give_the_same_tags_in_four_systems() {
     assert!(rows >= 4 * 150, "{rows} rows");
 }
 
+#[test]
+fn the_same_caches_are_used_in_four_systems() {
+    for system in ["github", "gitlab", "jenkins", "tekton"] {
+        for (happened, expect) in [
+            (Happened::Push("main"), "refs/heads/main"),
+            (Happened::Schedule("main"), "refs/heads/main"),
+            (Happened::Push("a/b"), "refs/heads/a/b refs/heads/main"),
+            (Happened::Tag("v1"), "refs/tags/v1 refs/heads/main"),
+            (
+                Happened::Change(42),
+                "refs/pull/42/merge refs/heads/dev refs/heads/main",
+            ),
+        ] {
+            let around = around(system, happened);
+            let facts = detect(&around).unwrap().facts(&around);
+            let scopes = facts.cache_scopes();
+            let found: Vec<&str> = scopes.iter().map(|scope| &*scope.value).collect();
+            // Jenkins names the default branch only in a build of it.
+            let is_known = system != "jenkins" || expect == "refs/heads/main";
+            let expect = if is_known {
+                expect
+            } else {
+                expect.trim_end_matches(" refs/heads/main")
+            };
+            assert_eq!(found.join(" "), expect, "{system} {happened:?}");
+        }
+    }
+    assert_eq!(Facts::default().cache_scopes(), []);
+}
+
 fn env(pairs: &[(&str, &str)]) -> Around {
     Around {
         env: pairs.iter().copied().collect(),

@@ -64,9 +64,10 @@ pub(super) struct CacheArgs {
     /// A place to save cache mounts in, as --cache-to takes it; may be repeated
     #[arg(long, value_name = "CACHE", help_heading = "Cache")]
     pub cache_mounts_to: Vec<String>,
-    /// A name that tells cache mounts apart from others of the same id: a project, a branch
+    /// A name that tells cache mounts apart from others of the same id: a project, a branch. Those after the first are only read, in order; an
+    /// empty one is what all builds share [default: in a CI system the branch, tag or change request, then the branches that it comes from]
     #[arg(long, value_name = "NAME", help_heading = "Cache")]
-    pub cache_mounts_scope: Option<String>,
+    pub cache_mounts_scope: Vec<String>,
     /// A cache mount whose files have more bytes is not saved [default: 5GB]
     #[arg(long, value_name = "SIZE", help_heading = "Cache")]
     pub cache_mounts_max_size: Option<String>,
@@ -198,11 +199,10 @@ fn mounts(
         })?,
         None => DEFAULT_MOUNT_SIZE,
     };
-    let scope = args.cache_mounts_scope.clone();
     Ok(MountOptions {
         from,
         to,
-        scope: scope.filter(|scope| !scope.is_empty()),
+        scopes: args.cache_mounts_scope.clone(),
         max_size,
     })
 }

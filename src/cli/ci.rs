@@ -13,7 +13,10 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::build::{Event, Events, Outcome, Request};
-use crate::ci::{self, Around, Ci, Defaults, Facts, Format, Found, Journal, Report, metadata};
+use crate::ci::{
+    self, Around, Ci, Defaults, Facts, Format, Found, Journal, LogStyle, Report, metadata,
+};
+use crate::context::Source;
 
 use super::UsageError;
 use super::env::Env;
@@ -70,9 +73,6 @@ impl Platform {
         is_executor: bool,
         env: &Env,
     ) -> Result<Self, UsageError> {
-        let pairs = env
-            .iter()
-            .filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
         let directory = match (&args.context, &args.context_directory) {
             (Some(path), _) | (None, Some(path)) if Path::new(path).is_dir() => PathBuf::from(path),
             _ => PathBuf::from("."),
@@ -83,7 +83,7 @@ impl Platform {
             .unwrap_or_default()
             .as_secs();
         let now = i64::try_from(now).unwrap_or_default();
-        let around = Around::load(pairs.collect(), &directory, now, random()?);
+        let around = Around::load(texts(env).collect(), &directory, now, random()?);
         let ci = chosen(args, &around)?;
         let (facts, defaults) = match ci {
             Some(ci) => (ci.facts(&around), ci.defaults(&around)),
@@ -122,6 +122,7 @@ impl Platform {
         let has_names = self.name(args)?;
         self.label(args, env, has_names);
         self.guard(args, env)?;
+        self.scope(args);
         for (host, file) in &self.defaults.certificates {
             let prefix = format!("{host}=");
             if file.is_file()
@@ -299,7 +300,7 @@ impl Platform {
                 self.decided.push((
                     "cache",
                     Found::new(
-                        "read only",
+                        "only read",
                         format!("{}: a fork's change request", fork.source),
                     ),
                 ));
@@ -327,8 +328,36 @@ impl Platform {
         Ok(())
     }
 
+    /// Names the caches of this build: those of layers are shared, since their keys say all that is in them; mounts are the branch's or the
+    /// change request's own, so that a change cannot put files into the builds of the branch that it goes to.
+    fn scope(&mut self, args: &mut BuildArgs) {
+        let caching = &mut args.caching;
+        if !caching.cache_mounts_scope.is_empty() {
+            let flag = "--cache-mounts-scope";
+            let scopes = caching.cache_mounts_scope.iter();
+            self.tell_scopes(scopes.map(|scope| Found::new(scope, flag)).collect());
+        } else if self.ci.is_some() {
+            let scopes = self.facts.cache_scopes();
+            caching.cache_mounts_scope = scopes.iter().map(|scope| scope.value.clone()).collect();
+            self.tell_scopes(scopes);
+        }
+    }
+
+    fn tell_scopes(&mut self, scopes: Vec<Found>) {
+        for (number, mut scope) in scopes.into_iter().enumerate() {
+            if scope.value.is_empty() {
+                "what all builds share".clone_into(&mut scope.value);
+            }
+            let what = match number {
+                0 => "scope of cache mounts",
+                _ => "scope of cache mounts, only read",
+            };
+            self.decided.push((what, scope));
+        }
+    }
+
     /// How the log is written, and what never stands in it.
-    pub(super) fn log(&self, env: &Env, is_action: bool) -> Log {
+    pub(super) fn log(&self, args: &BuildArgs, env: &Env, is_action: bool) -> Log {
         let mut masks = Vec::new();
         for name in &self.defaults.secrets {
             let secret = env.text(name).unwrap_or_default();
@@ -342,6 +371,14 @@ impl Platform {
         }
         let secrets = ci::inputs::secrets(&inputs);
         masks.extend(secrets.into_iter().map(|(_, value)| value));
+        if self.ci.is_some() {
+            // One that cannot be read is the build's to complain of.
+            let secrets = super::run_flags::secrets(&args.secret, env).unwrap_or_default();
+            for secret in secrets.values() {
+                let text = String::from_utf8_lossy(secret.expose());
+                masks.extend(text.lines().map(|line| line.trim().to_owned()));
+            }
+        }
         masks.retain(|mask| mask.len() >= MASK_MIN);
         Log {
             style: self.ci.map(Ci::style).unwrap_or_default(),
@@ -390,6 +427,7 @@ impl Platform {
             image_id: outcome.config_digest.as_str().to_owned(),
             names,
             version: self.version.clone(),
+            source: self.source(request),
             is_pushed: request.outputs.pushes,
             size: outcome.layers.iter().map(|layer| layer.size).sum(),
             layers: outcome.layers.len(),
@@ -413,6 +451,21 @@ impl Platform {
             }
         }
         Ok(())
+    }
+
+    /// The repository and the commit that were built: those that were fetched, else those of the job, if its directory was built.
+    fn source(&self, request: &Request) -> Option<(String, String)> {
+        match &request.context {
+            Source::Git(git) => {
+                let commit = self.journal.recorded().commit?;
+                Some((ci::web(&git.remote.to_string()), commit))
+            }
+            Source::Directory(_) => {
+                let (url, commit) = (self.facts.url.as_ref()?, self.facts.sha.as_ref()?);
+                Some((url.value.clone(), commit.value.clone()))
+            }
+            _ => None,
+        }
     }
 
     /// Tells the CI system why there is no image, where it has a place for that.
@@ -471,6 +524,17 @@ pub(super) fn inputs(mut env: Env) -> Result<(Vec<String>, Env), UsageError> {
         env.set("LONGSHORE_REGISTRY_AUTH", &lines);
     }
     Ok((arguments, env))
+}
+
+/// How the log of whoever started us is written.
+pub(super) fn style_of(env: &Env) -> LogStyle {
+    ci::style_of(texts(env).collect())
+}
+
+/// The variables that are text.
+fn texts(env: &Env) -> impl Iterator<Item = (&str, &str)> {
+    env.iter()
+        .filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)))
 }
 
 /// `longshore ci`: says what was found and what a build would do.

@@ -46,7 +46,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::build::{self, BuildError, Events, Services};
-use crate::ci::{CiError, Severity};
+use crate::ci::{Annotation, CiError, LogStyle, Neutralizer, Severity};
 use crate::sandbox::{self, Cancel, Choice, EnterOptions, SandboxError, scrub};
 
 use env::Env;
@@ -171,9 +171,10 @@ fn carried(arguments: &[OsString], environment: &scrub::Environment) -> Result<E
 
 /// Builds what the inputs of the GitHub action say.
 fn action(env: Env) -> u8 {
+    let runner = ci::style_of(&env);
     let (inputs, env) = match ci::inputs(env) {
         Ok(read) => read,
-        Err(error) => return report_usage(&error),
+        Err(error) => return report_to_runner(&error, runner),
     };
     let words = ["longshore".to_owned(), "build".to_owned()]
         .into_iter()
@@ -245,8 +246,13 @@ fn parse(arguments: &[OsString]) -> Result<Parsed, u8> {
     let is_executor = name == "executor" && !arguments.get(1).is_some_and(is_subcommand);
     let fail = |error: clap::Error| {
         let code = if error.use_stderr() { USAGE } else { 0 };
-        // Whoever closed the pipe has seen enough.
-        let _ = error.print();
+        if error.use_stderr() && !std::io::stderr().is_terminal() {
+            // It shows what was typed, and a CI system may read it.
+            print_error(Neutralizer::text(&error.to_string()).trim_end());
+        } else {
+            // Whoever closed the pipe has seen enough.
+            let _ = error.print();
+        }
         code
     };
     if is_executor {
@@ -314,9 +320,9 @@ fn build_command(mut args: BuildArgs, is_executor: bool, env: Env, is_action: bo
     };
     let platform = match ci::Platform::find(&mut args, is_executor, &env) {
         Ok(platform) => platform,
-        Err(error) => return report_usage(&error),
+        Err(error) => return report_to_runner(&error, ci::style_of(&env)),
     };
-    let renderer = Arc::new(Renderer::new(style, platform.log(&env, is_action)));
+    let renderer = Arc::new(Renderer::new(style, platform.log(&args, &env, is_action)));
     let failure = match build_with(&args, is_executor, env, &renderer, &platform) {
         Ok(()) => return 0,
         Err(failure) => failure,
@@ -525,6 +531,25 @@ fn style(args: LogArgs, env: &Env) -> Result<Style, UsageError> {
 
 fn report_usage(error: &UsageError) -> u8 {
     print_error(&diagnostic::plain(&diagnostic::chain(error), None, false));
+    USAGE
+}
+
+/// The same where a CI system may read it.
+fn report_to_runner(error: &UsageError, style: LogStyle) -> u8 {
+    if !style.is_ci() {
+        return report_usage(error);
+    }
+    let text = diagnostic::plain(&diagnostic::chain(error), None, false);
+    print_error(&Neutralizer::text(&text));
+    let annotation = style.annotate(&Annotation {
+        severity: Severity::Error,
+        file: None,
+        line: None,
+        message: &diagnostic::chain(error),
+    });
+    if let Some(annotation) = annotation {
+        print_error(annotation.trim_end());
+    }
     USAGE
 }
 

@@ -114,7 +114,7 @@ impl Renderer {
             severity,
             file: name.as_deref().filter(|_| span.is_some()),
             line: source.zip(span).map(|(source, span)| source.line(span)),
-            message: &self.masked(message),
+            message: &self.cleaned(message),
         };
         if let Some(command) = self.log.style.annotate(&annotation) {
             self.end_partial_line(state);

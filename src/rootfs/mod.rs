@@ -34,7 +34,7 @@ pub use new_file::NewFile;
 pub use path::{PathError, RelPath, escape};
 pub use protected::Protected;
 pub use remove::Removed;
-pub use resolve::Leaf;
+pub use resolve::{Leaf, open_chrooted};
 
 use resolve::{DIR_HANDLE, Missing};
 

@@ -70,6 +70,39 @@ pub(super) fn openat2(
     None
 }
 
+/// Opens what is at a path as it is written, `..` and a leading slash too, as a chroot at `root` would: in the kernel's way, or by
+/// the walk where the kernel has none, as gVisor's.
+pub fn open_chrooted(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    let flags = flags | OFlags::CLOEXEC;
+    let kernel = if path.is_empty() { b"." } else { path };
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    match rustix::fs::openat2(root, kernel, flags, Mode::empty(), resolve) {
+        Err(Errno::NOSYS | Errno::PERM) => open_walking(root, path, flags),
+        answer => answer,
+    }
+}
+
+/// The same by the walk. What is opened is not replaced by others meanwhile: no command runs yet, or any more.
+pub(super) fn open_walking(
+    root: BorrowedFd<'_>,
+    path: &[u8],
+    flags: OFlags,
+) -> Result<OwnedFd, Errno> {
+    let parts = path
+        .split(|&b| b == b'/')
+        .filter(|p| !matches!(*p, b"" | b"."));
+    let pending = parts.map(<[u8]>::to_vec).collect();
+    let walked = walk_parts(root, pending, Leaf::Follow, Missing::Refuse)?;
+    if let Some(dir) = walked.dir {
+        return rustix::fs::openat(dir, ".", flags, Mode::empty());
+    }
+    let parent = walked.canonical.parent().unwrap_or_default();
+    let parent = walk(root, &parent, Leaf::Follow, Missing::Refuse)?;
+    let parent = parent.dir.ok_or(Errno::NOTDIR)?;
+    let name = walked.canonical.file_name().unwrap_or_default();
+    rustix::fs::openat(parent, name, flags | OFlags::NOFOLLOW, Mode::empty())
+}
+
 /// Walks from the root by components, following links inside it.
 pub(super) fn walk(
     root: BorrowedFd<'_>,
@@ -77,11 +110,21 @@ pub(super) fn walk(
     leaf: Leaf,
     missing: Missing,
 ) -> Result<Walked, Errno> {
+    let pending = path.components().map(<[u8]>::to_vec).collect();
+    walk_parts(root, pending, leaf, missing)
+}
+
+fn walk_parts(
+    root: BorrowedFd<'_>,
+    pending: VecDeque<Vec<u8>>,
+    leaf: Leaf,
+    missing: Missing,
+) -> Result<Walked, Errno> {
     let walk = Walk {
         root,
         at: None,
         canonical: RelPath::root(),
-        pending: path.components().map(<[u8]>::to_vec).collect(),
+        pending,
         links: 0,
     };
     go(walk, leaf, missing)

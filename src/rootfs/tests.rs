@@ -323,3 +323,47 @@ fn paths_longer_than_the_kernel_takes() {
             .unwrap();
     });
 }
+
+#[test]
+fn a_chroots_view_is_the_same_without_the_kernels_help() {
+    let fixture = fixture(Resolver::Kernel);
+    let root = fixture.outer.path().join("root");
+    fs::create_dir_all(root.join("a/b")).unwrap();
+    fs::write(root.join("a/file"), "inside").unwrap();
+    symlink("/a/b", root.join("absolute")).unwrap();
+    symlink("../../../a/file", root.join("a/b/up")).unwrap();
+    symlink("../OUT/secret", root.join("out")).unwrap();
+    symlink("loop", root.join("loop")).unwrap();
+    let root = fixture.rootfs.as_fd();
+    for path in [
+        "",
+        "/",
+        ".",
+        "..",
+        "a",
+        "/a/b",
+        "a/b/..",
+        "a/file",
+        "/a/./file",
+        "absolute",
+        "absolute/..",
+        "absolute/up",
+        "a/b/up",
+        "../../a/file",
+        "out",
+        "loop",
+        "none",
+        "a/none",
+        "a/file/x",
+        "/OUT/secret",
+    ] {
+        let found = |opened: Result<OwnedFd, Errno>| {
+            let fd = opened?;
+            let stat = rustix::fs::fstat(&fd)?;
+            Ok::<_, Errno>((stat.st_dev, stat.st_ino))
+        };
+        let kernel = found(open_chrooted(root, path.as_bytes(), OFlags::PATH));
+        let walked = found(resolve::open_walking(root, path.as_bytes(), OFlags::PATH));
+        assert_eq!(walked, kernel, "{path}");
+    }
+}

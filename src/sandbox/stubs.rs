@@ -1,12 +1,13 @@
 //! Mount points in a tree: made before a command runs, gone afterwards, so that they reach no layer.
 
 use super::SandboxError;
+use crate::rootfs::open_chrooted;
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps, fstat, futimens, mkdirat,
-    open, openat, openat2, readlinkat, statat, unlinkat,
+    AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, fstat, futimens, mkdirat, open, openat,
+    readlinkat, statat, unlinkat,
 };
 use rustix::io::Errno;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -83,7 +84,7 @@ impl Stubs {
                     return Err(Errno::LOOP);
                 }
                 let target = Path::new(std::ffi::OsStr::from_bytes(target.as_bytes()));
-                // Joined, not resolved: `openat2` keeps `..` and absolute targets inside the root.
+                // Joined, not resolved: what opens it keeps `..` and absolute targets inside the root.
                 let target = target
                     .strip_prefix("/")
                     .map_or_else(|_| parent_path.join(target), Path::to_owned);
@@ -162,18 +163,7 @@ impl Stub {
 }
 
 fn open_in(root: &OwnedFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
-    let path = if path.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        path
-    };
-    openat2(
-        root,
-        path,
-        flags | OFlags::CLOEXEC,
-        Mode::empty(),
-        ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
-    )
+    open_chrooted(root.as_fd(), path.as_os_str().as_bytes(), flags)
 }
 
 pub(super) fn modification(directory: &OwnedFd) -> Result<(i64, i64), Errno> {

@@ -1,15 +1,14 @@
 //! What a command in its own namespaces sees around its tree: `/proc`, `/sys`, `/dev`, a host name, and nothing of the host's.
 //!
-//! Every target is opened inside the tree by `openat2` with `RESOLVE_IN_ROOT` and mounted on by its descriptor, so that a link in
+//! Every target is opened as a chroot in the tree would (`rootfs::open_chrooted`) and mounted on by its descriptor, so that a link in
 //! the image leads nowhere else. The mount points exist already: `stubs` made them.
 
 use super::executor::{Network, RunSpec};
 use super::protocol::NamespacePlace;
 use super::{mountinfo, mounting};
+use crate::rootfs::open_chrooted;
 use crate::sys::namespace::unshare;
-use rustix::fs::{
-    CWD, Dev, FileType, Mode, OFlags, ResolveFlags, makedev, mknodat, openat, openat2, symlinkat,
-};
+use rustix::fs::{CWD, Dev, FileType, Mode, OFlags, makedev, mknodat, openat, symlinkat};
 use rustix::io::Errno;
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive,
@@ -133,13 +132,7 @@ pub(super) struct Tree {
 
 impl Tree {
     pub(super) fn open(&self, path: &str) -> Result<OwnedFd, Errno> {
-        openat2(
-            &self.fd,
-            path,
-            OFlags::PATH | OFlags::CLOEXEC,
-            Mode::empty(),
-            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
-        )
+        open_chrooted(self.fd.as_fd(), path.as_bytes(), OFlags::PATH)
     }
 
     pub(super) fn mount(

@@ -154,6 +154,14 @@ fn what_tells_mounts_apart_and_what_is_not_saved() {
     let scope = ["--cache-mounts-scope", "branch"];
     assert_eq!(how(&made(",id=a", &scope).0), "fetched");
     assert_eq!(how(&made(",id=a", &scope).0), "have");
+    // Scopes after the first are read and not written; one without a name is that of all.
+    let both = ["--cache-mounts-scope=other", "--cache-mounts-scope=branch"];
+    assert_eq!(how(&made(",id=a", &both).0), "have");
+    assert_eq!(how(&made(",id=a", &both[..1]).0), "fetched");
+    let shared = ["--cache-mounts-scope=none", "--cache-mounts-scope="];
+    assert_eq!(how(&made(",id=a", &shared).0), "have");
+    assert_eq!(how(&made(",id=c", &shared).0), "fetched");
+    assert_eq!(how(&made(",id=c", &[]).0), "fetched");
     // Owners and modes are part of it, and are restored.
     let owned = ",id=a,uid=7,gid=8,mode=0700";
     let (first, _) = made(owned, &[]);
@@ -191,6 +199,54 @@ fn what_tells_mounts_apart_and_what_is_not_saved() {
     assert_eq!(fork(",id=a"), "have");
     assert_eq!(fork(",id=fork"), "fetched");
     assert_eq!(fork(",id=fork"), "fetched", "a fork's build has saved");
+}
+
+/// What a change request saves is not what builds of its branch restore.
+#[test]
+fn a_ci_systems_mounts_are_those_of_the_branch() {
+    let Some(scene) = Scene::with_busybox() else {
+        return;
+    };
+    let registry = Registry::start(Auth::Open);
+    let (url, _) = package(&registry);
+    let [(from, to), _] = places(&scene, &registry);
+    let build = |id: &str, variables: &[(&str, &str)], args: &[&str]| {
+        scene.dockerfile(&dockerfile(&url, &format!(",id={id}")));
+        let call = fresh(&scene)
+            .args(["--cache-mounts-from", &from, "--cache-mounts-to", &to])
+            .env("GITLAB_CI", "true")
+            .env("CI_DEFAULT_BRANCH", "main")
+            .args(args);
+        let set = |call: Call, (name, value): &(&str, &str)| call.env(name, value);
+        how(&built(&scene, variables.iter().fold(call, set)).0)
+    };
+    let main = [("CI_COMMIT_BRANCH", "main")];
+    let branch = [("CI_COMMIT_BRANCH", "feature/x")];
+    let change = [
+        ("CI_MERGE_REQUEST_IID", "7"),
+        ("CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "dev"),
+    ];
+    let tag = [("CI_COMMIT_TAG", "v1")];
+    // Nobody reads what a branch or a change request saves, but itself.
+    assert_eq!(build("a", &change, &[]), "fetched");
+    assert_eq!(build("a", &change, &[]), "have");
+    assert_eq!(build("a", &branch, &[]), "fetched");
+    assert_eq!(build("a", &branch, &[]), "have");
+    assert_eq!(build("a", &main, &[]), "fetched");
+    // What the default branch saves is read by all.
+    assert_eq!(build("b", &main, &[]), "fetched");
+    for variables in [&branch[..], &change, &tag] {
+        assert_eq!(build("b", variables, &[]), "have", "{variables:?}");
+    }
+    // What the branch saves that a change goes to, too.
+    let dev = [("CI_COMMIT_BRANCH", "dev")];
+    assert_eq!(build("c", &dev, &[]), "fetched");
+    assert_eq!(build("c", &change, &[]), "have");
+    assert_eq!(build("c", &branch, &[]), "fetched");
+    // Unless one says otherwise.
+    let shared = ["--cache-mounts-scope="];
+    assert_eq!(build("d", &branch, &shared), "fetched");
+    assert_eq!(build("d", &main, &shared), "have");
 }
 
 #[test]

@@ -114,5 +114,41 @@ check 'two platforms' run
 digest=$(pushed :platforms)
 check 'one name stands for both' test "$(jq -r '[.manifests[].platform.architecture] | sort | join(" ")' "$work/manifest")" = 'amd64 arm64'
 check 'the digest is an artifact' test "$(cat "$work/repo/.gitlab-ci-local/artifacts/index/digest")" = "$digest"
+
+# The dependency proxy: Docker Hub's images from a registry that asks for the job's credential and has a certificate of the server's authority.
+proxy=$private/gitlab-$$/dependency_proxy/containers
+skopeo copy --quiet --src-tls-verify=false --dest-tls-verify=false --dest-creds "$user" "docker://$registry/base/busybox:1" "docker://$proxy/library/busybox:1"
+printf 'FROM busybox:1\nCOPY Dockerfile /\n' >"$work/repo/Dockerfile"
+cat >"$work/repo/.gitlab-ci.yml" <<END
+include:
+  - local: template.yml
+    inputs:
+      image: $registry/$name/proxied
+      mirror: \$CI_DEPENDENCY_PROXY_DIRECT_GROUP_IMAGE_PREFIX
+      check: false
+      args: --insecure-registry=$registry --skip-default-registry-fallback
+END
+behind_proxy() { # PASSWORD: the pipeline, in which nothing else knows the credential
+  cat >"$work/repo/.gitlab-ci-local-variables.yml" <<END
+CI_REGISTRY: $registry
+CI_REGISTRY_USER: someone
+CI_REGISTRY_PASSWORD: planted-password
+CI_SERVER_TLS_CA_FILE: $LONGSHORE_TEST_REGISTRY_CA
+CI_DEPENDENCY_PROXY_SERVER: $private
+CI_DEPENDENCY_PROXY_USER: $LONGSHORE_TEST_REGISTRY_USER
+CI_DEPENDENCY_PROXY_PASSWORD: $1
+CI_DEPENDENCY_PROXY_DIRECT_GROUP_IMAGE_PREFIX: $proxy
+END
+  run
+}
+git -C "$work/repo" checkout -q -b proxied && commit proxied
+check 'a base image comes through the dependency proxy' behind_proxy "$LONGSHORE_TEST_REGISTRY_PASSWORD"
+name=$name/proxied
+check 'its image is there' test -n "$(in_registry proxied)"
+base=$(skopeo inspect --tls-verify=false --creds "$user" --format '{{index .Layers 0}}' "docker://$proxy/library/busybox:1")
+check 'on the layers of that base' test "$(skopeo inspect --tls-verify=false --format '{{index .Layers 0}}' "docker://$registry/$name:proxied")" = "$base"
+check 'the proxy'"'"'s password is not in the log' bash -c "! grep -q '$LONGSHORE_TEST_REGISTRY_PASSWORD' '$work/log'"
+refused() { ! behind_proxy wrong-password; }
+check 'no base image without the right credential' refused
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

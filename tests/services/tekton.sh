@@ -29,9 +29,11 @@ done
 sed 's/default: Dockerfile/defualt: Dockerfile/' "$task" >"$work/misspelt.yaml"
 check "a misspelt field is found" refuses "$tools/validate" "$work/misspelt.yaml"
 
-mkdir "$work/source" "$work/dockerconfig"
+mkdir "$work/source" "$work/dockerconfig" "$work/repositories"
 printf 'FROM %s/base/busybox:1\nARG A\nARG B\nRUN echo "$A $B" > /said\nLABEL said="$A $B"\n' "$registry" >"$work/source/Dockerfile"
 echo '{}' >"$work/dockerconfig/.dockerconfigjson"
+commit() { git -C "$work/source" add -A && git -C "$work/source" -c user.name=a -c user.email=a@b.test commit -qm "$1"; }
+git -C "$work/source" init -q -b main && git -C "$work/source" remote add origin git@git.test:team/app.git && commit one
 run() { # FILE NAME=VALUE...: the results are in $work/results.json
   local file=$1
   shift
@@ -50,10 +52,12 @@ all() { # FILE: every result that it declares is written
 }
 check "every result of the Task is written" all "$task"
 check "IMAGE_URL" test "$(result IMAGE_URL)" = "$team/app:1"
+label() { skopeo inspect --tls-verify=false --config "docker://$1" | jq -er --arg name "org.opencontainers.image.$2" '.config.Labels[$name]'; }
 check "IMAGES, as Chains reads it" test "$(result IMAGES)" = "$team/app:1@$pushed"
 check "IMAGE_REF" test "$(result IMAGE_REF)" = "$team/app@$pushed"
 check "BASE_IMAGES_DIGESTS" test "$(result BASE_IMAGES_DIGESTS)" = "$registry/base/busybox@$(digest "$registry/base/busybox:1")"
 check "the artifact of Chains" jq -e --arg digest "$pushed" '.IMAGE_ARTIFACT_OUTPUTS | fromjson | .digest == $digest and .isBuildArtifact == "true"' "$work/results.json"
+check "the commit, as Chains reads it" test "$(result CHAINS-GIT_URL) $(result CHAINS-GIT_COMMIT)" = "https://git.test/team/app $(git -C "$work/source" rev-parse HEAD)"
 said() { skopeo inspect --tls-verify=false --config "docker://$team/app:1" | jq -er .config.Labels.said; }
 check "a parameter is one word whatever is in it" test "$(said)" = 'one two $(x); --destination=y'
 
@@ -67,6 +71,37 @@ check "a failing build fails the step" refuses run "$task" IMAGE="$team/app:2" D
 check "the StepAction builds" run "$stepaction" IMAGE="$team/step:1" SOURCE=/workspace/source EXTRA_ARGS="$insecure" BUILD_ARGS='["A=1"]'
 check "every result of the StepAction is written" all "$stepaction"
 check "its results are the registry's" test "$(result IMAGE_DIGEST)" = "$(digest "$team/step:1")"
+
+# The Pipeline without a clone step: its task with the parameters that it is given, no source workspace, the repository on a server.
+git clone -q --bare "$work/source" "$work/repositories/app.git"
+git -C "$work/repositories/app.git" tag v1
+printf 'FROM scratch\nCOPY none /\n' >"$work/source/Dockerfile" && commit two
+git -C "$work/source" push -q "$work/repositories/app.git" main
+exec 7< <(exec python3 "$root/tests/services/lib/git_server.py" "$work/repositories" "$work/requests" 2>/dev/null)
+server=$!
+trap 'kill $server 2>/dev/null || true; cleanup' EXIT
+read -r port <&7
+from_git() { # REVISION IMAGE
+  local pipeline given
+  pipeline=$("$tools/validate" --json "$root/tekton/task/longshore/0.1/samples/pipeline-git.yaml")
+  [ "$(jq '[.spec.tasks[].workspaces[]?.name] | index("source")' <<<"$pipeline")" = null ] || return 1
+  mapfile -t given < <(jq -r '.spec.tasks[0].params[] | "\(.name)=\(.value)"' <<<"$pipeline" |
+    sed "s#\$(params.repository)#http://127.0.0.1:$port/app.git#; s#\$(params.revision)#$1#; s#\$(params.image)#$2#")
+  "$root/tests/tekton/run.py" "$tools/validate" "$tools/entrypoint" "$task" BUILDER_IMAGE="$image" EXTRA_ARGS="$insecure" BUILD_ARGS='["A=1"]' "${given[@]}" >"$work/results.json"
+}
+check "the Pipeline builds a commit without a checkout" from_git v1 "$team/git:1"
+check "its digest is the registry's" test "$(result IMAGE_DIGEST)" = "$(digest "$team/git:1")"
+fetched=$(git -C "$work/repositories/app.git" rev-parse v1)
+check "the commit is a result" test "$(result CHAINS-GIT_URL) $(result CHAINS-GIT_COMMIT)" = "http://127.0.0.1:$port/app $fetched"
+check "and a label" test "$(label "$team/git:1" revision)" = "$fetched"
+used() { # every result that the Pipeline hands on was written
+  local name
+  for name in $("$tools/validate" --json "$root/tekton/task/longshore/0.1/samples/pipeline-git.yaml" | jq -r '.spec.results[].value | capture("results\\.(?<name>[^)]+)").name'); do
+    result "$name" || return 1
+  done
+}
+check "the Pipeline's results are there" used
+check "another revision is another commit" refuses from_git main "$team/git:2"
 
 # The Pipeline over two platforms: its builds as the matrix has them, then its task that makes the index.
 printf 'FROM scratch\nCOPY Dockerfile /\n' >"$work/source/Dockerfile"

@@ -1,6 +1,7 @@
 //! Builds inside CI systems: what is taken from them, and what they are handed back.
 
 mod canaries;
+mod payloads;
 mod runner;
 
 use std::collections::HashMap;
@@ -9,7 +10,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::image::Image;
-use crate::program::{Call, Finished, Scene};
+use crate::program::{Call, Scene};
 use crate::support::registry::{Auth, Registry};
 
 const SHA: &str = "90dd6032fac8bda1b6c4436a2e65de27961ed071";
@@ -313,135 +314,6 @@ fn mistakes_become_annotations_at_their_line() {
         .says("##vso[task.logissue type=error;sourcepath=");
 }
 
-fn payloads() -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let text = include_str!("../../fixtures/ci/payloads");
-    for line in text.lines().filter(|line| !line.starts_with("# ")) {
-        let mut rest = line;
-        while let Some(c) = rest.chars().next() {
-            rest = &rest[c.len_utf8()..];
-            if c != '\\' {
-                bytes.extend(c.to_string().bytes());
-                continue;
-            }
-            let kind = rest.chars().next().expect("a kind");
-            rest = &rest[1..];
-            let mut digits = |count: usize| {
-                let number = u32::from_str_radix(&rest[..count], 16).expect("a number");
-                rest = &rest[count..];
-                number
-            };
-            match kind {
-                'e' => bytes.push(0x1b),
-                'r' => bytes.push(b'\r'),
-                'n' => bytes.push(b'\n'),
-                't' => bytes.push(b'\t'),
-                '0' => bytes.push(0),
-                '\\' => bytes.push(b'\\'),
-                'x' => bytes.push(u8::try_from(digits(2)).expect("a byte")),
-                'u' => bytes.extend(
-                    char::from_u32(digits(4))
-                        .expect("a character")
-                        .to_string()
-                        .bytes(),
-                ),
-                other => panic!("\\{other} in the payloads"),
-            }
-        }
-        bytes.push(b'\n');
-    }
-    bytes
-}
-
-/// Builds an image whose RUN step prints all payloads, on both streams.
-fn hostile(prepare: impl FnOnce(Call, &Scene) -> Call) -> Option<Finished> {
-    let scene = Scene::with_busybox()?;
-    scene.file("payloads", payloads()).dockerfile(
-        "FROM scratch\nCOPY busybox /bin/sh\nCOPY busybox /bin/cat\nCOPY payloads /\n\
-         RUN echo begin; cat /payloads; cat /payloads >&2; printf '::error::without a line end'\n\
-         RUN echo end ; : '::error::in the instruction ##[error]x'\n",
-    );
-    let finished = prepare(scene.build(), &scene).success();
-    finished.says("begin").says("end");
-    Some(finished)
-}
-
-#[test]
-fn no_output_of_a_step_is_a_command_of_github() {
-    let Some(finished) = hostile(Call::github) else {
-        return;
-    };
-    // With the bracket, and as if there were none.
-    for obeys_stop in [true, false] {
-        let names: Vec<String> = runner::github(&finished.stderr, obeys_stop)
-            .into_iter()
-            .map(|command| command.name)
-            .collect();
-        let expect = [
-            "group",
-            "stop-commands",
-            "endgroup",
-            "group",
-            "stop-commands",
-            "endgroup",
-        ];
-        assert_eq!(names, expect, "{finished}");
-    }
-    assert_eq!(runner::others(&finished.stderr), [""; 0]);
-    assert_eq!(runner::gitlab(&finished.stderr), []);
-    // The token cannot be foreseen.
-    let token = |finished: &Finished| {
-        let line = finished
-            .stderr
-            .lines()
-            .find(|line| line.starts_with("::stop-commands::"));
-        line.unwrap().to_owned()
-    };
-    let again = hostile(Call::github).unwrap();
-    assert_ne!(token(&finished), token(&again));
-}
-
-#[test]
-fn no_output_of_a_step_is_a_command_elsewhere() {
-    let Some(finished) = hostile(Call::gitlab) else {
-        return;
-    };
-    let sections = runner::gitlab(&finished.stderr);
-    let names: Vec<_> = sections
-        .iter()
-        .map(|section| (&*section.name, &*section.text))
-        .collect();
-    let expect = [
-        ("section_start", "longshore_1"),
-        ("section_start", "longshore_2"),
-        ("section_end", "longshore_1"),
-        ("section_end", "longshore_2"),
-    ];
-    assert_eq!(names, expect, "{finished}");
-    assert_eq!(runner::github(&finished.stderr, true), []);
-    for (name, value) in [
-        ("TF_BUILD", "True"),
-        ("BUILDKITE", "true"),
-        ("CI", "true"),
-        ("DRONE", "true"),
-    ] {
-        let finished = hostile(|call, _| call.env(name, value)).unwrap();
-        let log = finished
-            .stderr
-            .replace("##[group]", "")
-            .replace("##[endgroup]", "");
-        assert_eq!(runner::others(&log), [""; 0], "{name}: {finished}");
-        assert_eq!(runner::github(&log, true), [], "{name}: {finished}");
-        assert_eq!(runner::gitlab(&log), [], "{name}: {finished}");
-    }
-    let finished = hostile(|call, scene| call.github(scene).arg("--log-format=json")).unwrap();
-    assert_eq!(runner::github(&finished.stderr, true), [], "{finished}");
-    assert_eq!(runner::others(&finished.stderr), [""; 0], "{finished}");
-    for line in finished.stderr.lines() {
-        serde_json::from_str::<Value>(line).unwrap();
-    }
-}
-
 #[test]
 fn secrets_of_the_platform_are_masked() {
     let Some(scene) = Scene::with_busybox() else {
@@ -523,6 +395,20 @@ fn ci_says_what_was_found_and_what_a_build_would_do() {
         json!({"value": SHA, "source": "CI_COMMIT_SHA"})
     );
     assert_eq!(object["version"], "sha-90dd603");
+    // Which caches: the branch's own, the default branch's to read; or what is said.
+    let build = |arguments: &[&str]| {
+        let call = scene.longshore(&["ci", "--format=json"]).gitlab(&scene);
+        let text = call.args(arguments).success().stdout;
+        let object: Value = serde_json::from_str(&text).unwrap();
+        object["build"].clone()
+    };
+    let scopes = json!([
+        {"what": "scope of cache mounts", "value": "refs/heads/feature/x", "source": "CI_COMMIT_BRANCH"},
+        {"what": "scope of cache mounts, only read", "value": "refs/heads/main", "source": "CI_DEFAULT_BRANCH"},
+    ]);
+    assert_eq!(build(&[]), scopes);
+    let named = json!([{"what": "scope of cache mounts", "value": "team", "source": "--cache-mounts-scope"}]);
+    assert_eq!(build(&["--cache-mounts-scope=team"]), named);
     scene
         .longshore(&["ci", "--push"])
         .mistake()
