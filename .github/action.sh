@@ -54,12 +54,16 @@ while IFS= read -r -d '' pair; do
   name=${pair%%=*}
   case $name in
     INPUT_* | GITHUB_* | RUNNER_* | LONGSHORE_* | KANIKO_* | DOCKER_* | SSL_CERT_* | CI | HOME | PATH | SOURCE_DATE_EPOCH | NO_COLOR | \
-      ACTIONS_ID_TOKEN_REQUEST_URL | ACTIONS_ID_TOKEN_REQUEST_TOKEN | AWS_* | AZURE_* | GOOGLE_* | CLOUDSDK_* | \
+      ACTIONS_ID_TOKEN_REQUEST_URL | ACTIONS_ID_TOKEN_REQUEST_TOKEN | ACTIONS_RESULTS_URL | ACTIONS_RUNTIME_TOKEN | AWS_* | AZURE_* | GOOGLE_* | CLOUDSDK_* | \
       SSH_AUTH_SOCK | GIT_TOKEN | GIT_USERNAME | GIT_PASSWORD | OCI_ID_TOKEN | HARBOR_* | S3_* | XDG_RUNTIME_DIR | \
       http_proxy | https_proxy | no_proxy | HTTP_PROXY | HTTPS_PROXY | NO_PROXY | REGISTRY_AUTH_FILE)
       names+=${names:+,}$name ;;
   esac
 done < <(env -0)
+# The variables that secrets are taken from.
+while IFS= read -r name; do
+  if [[ $name =~ ^[A-Za-z_][A-Za-z0-9_]*$ ]]; then names+=${names:+,}$name; fi
+done < <(tr ', ' '\n\n' <<<"${INPUT_SECRET_ENVS:-}" | sed -n 's/^[^=]*=//p')
 code=0
 sudo -n --preserve-env="$names" "$program" action || code=$?
 # What was written belongs to the job's user, so that later steps can change and remove it.

@@ -4,6 +4,7 @@
     measure.py [--assert] LONGSHORE [NAME...]
 
     start       FROM scratch and one COPY to an OCI layout: the whole process, median of 20
+    parse       Dockerfiles of 8 MiB, the largest that are read: peak resident memory, how it grows, processor time
     big-file    COPY of one file of 512 MiB: peak resident memory, time, with gzip and zstd
     slope       COPY of 100 MiB and of 2 GiB: how much the peak resident memory grows
     many-files  COPY of 80,000 files: peak resident memory, time
@@ -396,6 +397,32 @@ def context(bench):
     server.shutdown()
 
 
+PARSED = {"commands": "RUN --mount=type=cache,target=/c echo something && \\\n  # a comment\n  echo else\n", "short lines": "CMD a\n", "variables": 'ENV a=${b:-c} d="e f"\n'}
+
+
+def parse(bench):
+    directory = bench.fresh("parse")
+    for name, unit in PARSED.items():
+        peaks = []
+        for mebibytes in (2, 8):
+            begin, end = "FROM scratch\n", "\nBADLY\n"
+            count, pad = divmod(mebibytes * MIB - len(begin + end) - 1, len(unit))
+            # All of it is read, and what is printed is one mistake: printing the tree would cost more than to read the file.
+            with open(f"{directory}/Dockerfile", "w", encoding="utf-8") as file:
+                file.write(f"{begin}{unit * count}#{'x' * pad}{end}")
+            assert os.path.getsize(f"{directory}/Dockerfile") == mebibytes * MIB
+            with open(f"{directory}/answer", "w", encoding="utf-8") as answer:
+                process = subprocess.Popen([bench.binary, "debug", "parse", f"{directory}/Dockerfile"], stdin=subprocess.DEVNULL, stdout=answer)
+                _, _, usage = os.wait4(process.pid, 0)
+            with open(f"{directory}/answer", encoding="utf-8") as answer:
+                messages = [error["message"] for error in json.load(answer)["errors"]]
+            assert messages == ["unknown instruction: BADLY"], messages
+            peaks.append(usage.ru_maxrss / 1024)
+        report(f"parse: 8 MiB of {name}, peak resident memory", peaks[1], "MiB", 1024)
+        report(f"parse: 8 MiB of {name}, that peak over the one of 2 MiB", peaks[1] / peaks[0], "", 4.4)
+        report(f"parse: 8 MiB of {name}, processor time of the process", usage.ru_utime + usage.ru_stime, "s", 1.6, timed=True)
+
+
 def slope(bench):
     peaks = [bench.build(big(bench, size))[1] for size in (100, 2048)]
     report("slope: peak resident memory at 2 GiB over that at 100 MiB", peaks[1] / peaks[0], "", 1.1)
@@ -518,10 +545,10 @@ def need_registry(measure):
     return with_tools
 
 
-BENCHES = {"start": start, "big-file": big_file, "slope": slope, "many-files": many_files, "syscalls": syscalls, "threads": threads, "pack": pack,
+BENCHES = {"start": start, "big-file": big_file, "parse": parse, "slope": slope, "many-files": many_files, "syscalls": syscalls, "threads": threads, "pack": pack,
            "apply": apply, "runs": runs, "steps": steps, "calls": calls, "transfer": transfer, "context": context,
            "cached": need_registry(cached.cached), "changed": need_registry(cached.changed)}
-STABLE = ["big-file", "many-files", "syscalls", "calls", "threads", "transfer", "context"]
+STABLE = ["parse", "big-file", "many-files", "syscalls", "calls", "threads", "transfer", "context"]
 
 
 def main():

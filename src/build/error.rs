@@ -503,6 +503,11 @@ impl BuildError {
                     nearest: Some(path),
                     ..
                 } => Some(format!("did you mean \"{path}\"?")),
+                CopyError::Missing { path, .. } if leads_above(&failure.display, path) => Some(
+                    "nothing above the context can be copied, `..` stops at its root: make the outer directory the context, or \
+                     name it with --build-context NAME=DIRECTORY and copy --from=NAME"
+                        .to_owned(),
+                ),
                 CopyError::LinkedName { .. } => {
                     Some("give numbers, or leave --link out".to_owned())
                 }
@@ -540,6 +545,12 @@ impl BuildError {
     }
 }
 
+/// Whether an instruction names a path as if it lay above the context; what is left of it is the path.
+fn leads_above(instruction: &str, path: &str) -> bool {
+    let mut words = instruction.split_whitespace().chain(instruction.split('"'));
+    words.any(|word| word.starts_with("../") && word.trim_start_matches("../") == path)
+}
+
 /// Hints about contexts.
 fn context_hint(error: &context::ContextError) -> Option<String> {
     match error {
@@ -549,6 +560,13 @@ fn context_hint(error: &context::ContextError) -> Option<String> {
             }
             _ => None,
         },
+        context::ContextError::NoDockerfile { alike, .. } if alike.is_empty() => {
+            Some("--dockerfile names another file, --context the directory that has it".to_owned())
+        }
+        context::ContextError::NoDockerfile { alike, .. } => Some(format!(
+            "the context has {}: --dockerfile names one of its files",
+            alike.join(", ")
+        )),
         _ => None,
     }
 }

@@ -217,6 +217,7 @@ impl Keys {
             mounts,
             network,
             security,
+            hostname,
         } = step;
         let mut hasher = KeyHasher::new("run");
         hasher.list("argv", argv);
@@ -244,6 +245,9 @@ impl Keys {
                 RunSecurity::Insecure => "insecure",
             },
         );
+        if let Some(hostname) = hostname {
+            hasher.field("hostname", hostname);
+        }
         let mounts = mounts
             .iter()
             .map(|mount| self.of_mount(&mount.kind, inputs))

@@ -110,6 +110,20 @@ pub struct Outcome {
     pub layers: Vec<Descriptor>,
 }
 
+/// In place there is no host name but the container's.
+fn tell_of_hostname(plan: &Plan, events: &dyn Events) {
+    let mut steps = plan.stages.iter().flat_map(|stage| &stage.steps);
+    let is_given =
+        steps.any(|step| matches!(&step.kind, plan::StepKind::Run(run) if run.hostname.is_some()));
+    if is_given {
+        events.send(Event::Warning {
+            message: "BUILDKIT_SANDBOX_HOSTNAME has no effect in place: commands see the host name of the container, which whoever starts it can set"
+                .to_owned(),
+            span: None,
+        });
+    }
+}
+
 /// Builds an image.
 ///
 /// # Errors
@@ -283,6 +297,7 @@ pub fn run(
     };
     let moves = executor.isolation() == Isolation::Inplace;
     if moves {
+        tell_of_hostname(&plan, events);
         request.files.leave();
     }
     let built = parts.build(hits, services);

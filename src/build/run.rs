@@ -51,7 +51,7 @@ pub(super) fn run(
         uid: identity.uid,
         gid: identity.gid,
         groups: identity.groups,
-        hostname: HOSTNAME.to_owned(),
+        hostname: run.hostname.as_deref().unwrap_or(HOSTNAME).to_owned(),
         hosts: request.hosts.clone(),
         resolv_conf: request.resolv_conf.clone(),
         network: mount::network(run),

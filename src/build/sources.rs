@@ -59,6 +59,17 @@ pub(super) fn find(
     if glob::has_wildcard(spec.value.as_bytes()) {
         let mut found = Vec::new();
         let pattern: Vec<&[u8]> = path.components().collect();
+        // A pattern may match nothing, but the directory that it is about has to be there.
+        let fixed = pattern.iter().take_while(|name| !glob::has_wildcard(name));
+        let directory = fixed.fold(RelPath::root(), |path, name| path.child(name));
+        if !directory.is_root() && look_up(source, &directory)?.is_none() {
+            let written = String::from_utf8_lossy(directory.as_bytes()).into_owned();
+            return Err(missing(
+                source,
+                &Spanned::new(written, spec.span),
+                &directory,
+            ));
+        }
         expand(source, &RelPath::root(), &pattern, true, &mut found)?;
         return Ok(found);
     }

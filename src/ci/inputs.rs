@@ -28,6 +28,10 @@ pub enum Meaning {
     Secrets,
     /// `id=path` lines.
     SecretFiles,
+    /// `id=variable`, separated by lines or commas.
+    SecretVariables,
+    /// Whether nothing is looked up in a cache.
+    NoCache,
     /// Read where credentials are, and never an argument.
     Credential,
     /// For the step itself: which program is run, and how.
@@ -53,11 +57,17 @@ pub const INPUTS: &[(&str, Meaning)] = &[
     ("push-from-forks", Meaning::Switch("--push-from-forks")),
     ("secrets", Meaning::Secrets),
     ("secret-files", Meaning::SecretFiles),
+    ("secret-envs", Meaning::SecretVariables),
     ("ssh", Meaning::Lines("--ssh")),
     ("network", Meaning::Value("--network")),
+    ("allow", Meaning::List("--allow")),
+    ("no-cache", Meaning::NoCache),
+    ("cache-from", Meaning::Lines("--cache-from")),
+    ("cache-to", Meaning::Lines("--cache-to")),
     ("cache", Meaning::Switch("--cache")),
     ("cache-repository", Meaning::Value("--cache-repo")),
     ("cache-ttl", Meaning::Value("--cache-ttl")),
+    ("cache-directory", Meaning::Value("--cache-dir")),
     ("registry-mirror", Meaning::List("--registry-mirror")),
     ("registry", Meaning::Credential),
     ("username", Meaning::Credential),
@@ -76,6 +86,7 @@ pub const INPUTS: &[(&str, Meaning)] = &[
     ("build_file", Meaning::Same("file")),
     ("image", Meaning::Same("images")),
     ("tag", Meaning::Same("tags")),
+    ("cache_registry", Meaning::Same("cache-repository")),
     ("binary", Meaning::Step),
     ("sudo", Meaning::Step),
 ];
@@ -99,6 +110,11 @@ pub enum InputError {
         /// What it is set to.
         value: String,
     },
+    /// Looking layers up, and not.
+    #[error(
+        "input no-cache is true, and cache is, too: name the place to keep layers in by cache-to"
+    )]
+    NoCache,
     /// A line without a name.
     #[error("input {0} has a line that is not of the form id=value")]
     Pair(&'static str),
@@ -163,6 +179,10 @@ pub fn arguments(env: &Env) -> Result<Vec<String>, InputError> {
         Ok(found.map(|(_, text)| text))
     };
     let has_images = given("images")?.is_some();
+    let no_cache = switch("no-cache", given("no-cache")?.unwrap_or("false"))?;
+    if no_cache && switch("cache", given("cache")?.unwrap_or("false"))? {
+        return Err(InputError::NoCache);
+    }
     let mut arguments = Vec::new();
     let mut last = Vec::new();
     for (name, meaning) in INPUTS {
@@ -186,17 +206,10 @@ pub fn arguments(env: &Env) -> Result<Vec<String>, InputError> {
                 }
                 arguments.push(format!("{flag}={}", text.trim()));
             }
+            Meaning::Lines("--cache-from") if no_cache => {}
             Meaning::Lines(flag) => arguments.extend(lines().map(|line| format!("{flag}={line}"))),
             Meaning::List(flag) => arguments.extend(items().map(|item| format!("{flag}={item}"))),
-            Meaning::Switch(flag) => match text.trim() {
-                "true" | "false" => arguments.push(format!("{flag}={}", text.trim())),
-                other => {
-                    return Err(InputError::Switch {
-                        name,
-                        value: other.to_owned(),
-                    });
-                }
-            },
+            Meaning::Switch(flag) => arguments.push(format!("{flag}={}", switch(name, text)?)),
             Meaning::Tags => {
                 for line in lines().filter(|line| !line.starts_with('#')) {
                     if line.starts_with("type=") {
@@ -246,8 +259,14 @@ pub fn arguments(env: &Env) -> Result<Vec<String>, InputError> {
                     arguments.push(format!("--secret=id={},src={}", id.trim(), path.trim()));
                 }
             }
+            Meaning::SecretVariables => {
+                for item in items() {
+                    let (id, variable) = item.split_once('=').ok_or(InputError::Pair(name))?;
+                    arguments.push(format!("--secret=id={},env={}", id.trim(), variable.trim()));
+                }
+            }
             Meaning::Arguments => last.extend(lines().map(str::to_owned)),
-            Meaning::Credential | Meaning::Step | Meaning::Same(_) => {}
+            Meaning::NoCache | Meaning::Credential | Meaning::Step | Meaning::Same(_) => {}
         }
     }
     // Docker's default is the context's own Dockerfile; ours looks into the working directory first.
@@ -263,6 +282,17 @@ pub fn arguments(env: &Env) -> Result<Vec<String>, InputError> {
     }
     arguments.extend(last);
     Ok(arguments)
+}
+
+fn switch(name: &'static str, text: &str) -> Result<bool, InputError> {
+    match text.trim() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        other => Err(InputError::Switch {
+            name,
+            value: other.to_owned(),
+        }),
+    }
 }
 
 #[cfg(test)]
@@ -339,16 +369,44 @@ mod tests {
     }
 
     #[test]
+    fn caches_in_the_words_of_buildx() {
+        let named = [
+            ("CACHE-FROM", "type=gha\nx.io/a:cache"),
+            ("CACHE_TO", "type=registry,ref=x.io/a:cache,mode=max"),
+            ("ALLOW", "security.insecure"),
+            ("NO-CACHE", "false"),
+        ];
+        let to = "--cache-to=type=registry,ref=x.io/a:cache,mode=max";
+        check(
+            &named,
+            &[
+                "--allow=security.insecure",
+                "--cache-from=type=gha",
+                "--cache-from=x.io/a:cache",
+                to,
+            ],
+        );
+        check(&[named[0], named[1], ("NO-CACHE", "true")], &[to]);
+        check(
+            &[("CACHE_REGISTRY", "x.io/c"), ("CACHE-TTL", "1h")],
+            &["--cache-repo=x.io/c", "--cache-ttl=1h"],
+        );
+    }
+
+    #[test]
     fn secrets_stay_out_of_the_arguments() {
         check(
             &[
                 ("SECRETS", "tok=s3cret=x\n"),
                 ("SECRET_FILES", "npm=./npmrc"),
+                ("SECRET_ENVS", "a=A_TOKEN, b=B"),
                 ("CACHE", "true"),
             ],
             &[
                 "--secret=id=tok,env=LONGSHORE_INPUT_SECRET_0",
                 "--secret=id=npm,src=./npmrc",
+                "--secret=id=a,env=A_TOKEN",
+                "--secret=id=b,env=B",
                 "--cache=true",
             ],
         );
@@ -394,6 +452,11 @@ mod tests {
             (&[("PLATFORMS", "a,b")][..], "2 are listed"),
             (&[("PUSH", "yes")], "neither true nor false"),
             (&[("TARGET", "a\nb")], "more than one line"),
+            (&[("SECRET-ENVS", "TOKEN")], "not of the form id=value"),
+            (
+                &[("NO-CACHE", "true"), ("CACHE", "true")],
+                "no-cache is true",
+            ),
             (
                 &[("ANNOTATIONS", "index:a=b")],
                 "\"index\" is for something",

@@ -54,6 +54,7 @@ impl Ci for Jenkins {
         let default_branch = branch
             .filter(|_| env.is("BRANCH_IS_PRIMARY", "true"))
             .map(|found| Found::new(found.value, "BRANCH_IS_PRIMARY"))
+            .or_else(|| variable("LONGSHORE_CI_DEFAULT_BRANCH"))
             .or_else(|| of_git(git?.default_branch.as_ref()));
         Facts {
             event: Some(variable("LONGSHORE_CI_EVENT").unwrap_or(event)),

@@ -258,13 +258,29 @@ impl Platform {
             }
             let prefix = format!("{name}=");
             if !args.label.iter().any(|label| label.starts_with(&prefix)) {
-                self.decided.push((
-                    "label",
-                    Found::new(format!("{prefix}{value}"), "the commit and project"),
-                ));
+                let source = self.label_source(&name, epoch.is_some());
+                self.decided
+                    .push(("label", Found::new(format!("{prefix}{value}"), source)));
                 args.label.push(format!("{prefix}{value}"));
             }
         }
+    }
+
+    /// Where a label's value came from.
+    fn label_source(&self, name: &str, has_epoch: bool) -> String {
+        let facts = &self.facts;
+        let fact = match name.rsplit('.').next().unwrap_or_default() {
+            "title" => &facts.title,
+            "description" => &facts.description,
+            "url" | "source" => &facts.url,
+            "revision" => &facts.sha,
+            "licenses" => &facts.license,
+            "version" => return "the first tag".to_owned(),
+            _ if has_epoch => return "SOURCE_DATE_EPOCH".to_owned(),
+            _ => &facts.commit_time,
+        };
+        let source = fact.as_ref().map(|found| found.source.clone());
+        source.unwrap_or_else(|| "the time of the build".to_owned())
     }
 
     /// Whether the image is pushed: not from a fork's change request, unless asked for by that name.

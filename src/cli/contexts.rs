@@ -71,6 +71,12 @@ fn parse(text: &str) -> Result<(Reference, String, ContextPlace), UsageError> {
             "the build context itself is given with --context".to_owned(),
         ));
     }
+    if let Some((name, platform)) = label.split_once("::") {
+        return Err(wrong(format!(
+            "\"{label}\" is for one platform only, and a build here is of one platform: give {name}=... in the build of {platform}",
+            label = label.escape_debug()
+        )));
+    }
     let name: Reference = label.to_ascii_lowercase().parse().map_err(|error| {
         wrong(format!(
             "\"{}\" is no name of an image or stage: {error}",
@@ -188,6 +194,7 @@ mod tests {
             ("x=", "NAME=VALUE"),
             ("context=.", "--context"),
             ("a b=.", "no name"),
+            ("a::linux/arm64=.", "give a=... in the build of linux/arm64"),
             ("x=docker-image://A", "x:"),
             ("x=oci-layout://", "no directory"),
             ("x=oci-layout://d@sha256:1", "x:"),

@@ -19,6 +19,10 @@ use super::ignore::{Ignore, IgnoreError};
 use super::unpack::{Unpack, buffered, new_directory};
 use super::web::DownloadError;
 
+/// So many directories are looked through for a file that may be meant, and so many files are named.
+const ALIKE_DIRECTORIES: usize = 100;
+const ALIKE_MAX: usize = 5;
+
 /// The largest Dockerfile, in bytes.
 pub(super) const DOCKERFILE_MAX: u64 = 8 * 1024 * 1024;
 /// The largest ignore file, in bytes.
@@ -158,10 +162,12 @@ pub enum ContextError {
         source: rootfs::Error,
     },
     /// There is no Dockerfile.
-    #[error("there is no Dockerfile at {path}, neither in the working directory nor in the context", path = path.display())]
+    #[error("there is no Dockerfile {}", looked_at(path))]
     NoDockerfile {
         /// The path that was looked for.
         path: PathBuf,
+        /// Files of the context that may be meant.
+        alike: Vec<String>,
     },
     /// A file cannot be read.
     #[error("cannot read {path}", path = path.display())]
@@ -392,6 +398,7 @@ impl Context {
         let Some((candidate, bytes)) = self.locate(path)? else {
             return Err(ContextError::NoDockerfile {
                 path: path.to_owned(),
+                alike: self.alike(),
             });
         };
         let text = self.ignore_text_of(&candidate)?;
@@ -414,6 +421,25 @@ impl Context {
             }
         }
         Ok(None)
+    }
+
+    /// The files at the top of the context, or one directory below, that are called like a Dockerfile.
+    fn alike(&self) -> Vec<String> {
+        let (mut found, mut directories) = (Vec::new(), Vec::new());
+        for (name, is_dir) in names(&self.directory) {
+            if is_dir {
+                directories.push(name);
+            } else if is_alike(&name) {
+                found.push(name);
+            }
+        }
+        for directory in directories.iter().take(ALIKE_DIRECTORIES) {
+            let below = names(&self.directory.join(directory)).into_iter();
+            let files = below.filter(|(name, is_dir)| !is_dir && is_alike(name));
+            found.extend(files.map(|(name, _)| format!("{directory}/{name}")));
+        }
+        found.truncate(ALIKE_MAX);
+        found
     }
 
     /// Reads the ignore file at the root of the files, if there is one.
@@ -529,4 +555,30 @@ fn is_absence(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
     )
+}
+
+fn looked_at(path: &Path) -> String {
+    if path == Path::new("Dockerfile") {
+        return "in the context".to_owned();
+    }
+    let path = path.display();
+    format!("at {path}, neither in the working directory nor in the context")
+}
+
+fn is_alike(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    (name.contains("dockerfile") || name.contains("containerfile")) && !name.ends_with("ignore")
+}
+
+/// The names in a directory, in order, and whether each is a directory; none if it cannot be read: they are for a hint.
+fn names(directory: &Path) -> Vec<(String, bool)> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut names: Vec<(String, bool)> = entries
+        .filter_map(|entry| {
+            let is_dir = entry.file_type().ok()?.is_dir();
+            Some((entry.file_name().into_string().ok()?, is_dir))
+        })
+        .collect();
+    names.sort();
+    names
 }

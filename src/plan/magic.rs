@@ -1,8 +1,8 @@
 //! Build arguments that BuildKit's frontend takes as settings.
 //!
 //! Those that mean something here are read where they mean it: `BUILDKIT_DOCKERFILE_CHECK` by the checks,
-//! `BUILDKIT_CONTEXT_KEEP_GIT_DIR` by contexts of git, `BUILDKIT_CACHE_MOUNT_NS` by cache mounts. None of the others is passed over
-//! in silence.
+//! `BUILDKIT_CONTEXT_KEEP_GIT_DIR` by contexts of git, `BUILDKIT_CACHE_MOUNT_NS` by cache mounts, `BUILDKIT_SANDBOX_HOSTNAME` by
+//! commands. None of the others is passed over in silence.
 
 use super::environment::build_args;
 use super::{Options, PlanWarning};
@@ -11,26 +11,25 @@ use super::{Options, PlanWarning};
 const CACHE_NAMESPACE: &str = "BUILDKIT_CACHE_MOUNT_NS";
 /// Asks for an index even of one platform, which no build of one image can make.
 pub const MULTI_PLATFORM: &str = "BUILDKIT_MULTI_PLATFORM";
+/// The host name that commands see.
+const HOSTNAME: &str = "BUILDKIT_SANDBOX_HOSTNAME";
 /// Names the frontend.
 const SYNTAX: &str = "BUILDKIT_SYNTAX";
 
 /// Settings that have a meaning here.
-const MEANT: [&str; 4] = [
+const MEANT: [&str; 5] = [
     CACHE_NAMESPACE,
+    HOSTNAME,
     MULTI_PLATFORM,
     "BUILDKIT_CONTEXT_KEEP_GIT_DIR",
     "BUILDKIT_DOCKERFILE_CHECK",
 ];
 
 /// Settings that have none, and what to do instead.
-const WITHOUT_EFFECT: [(&str, &str); 5] = [
+const WITHOUT_EFFECT: [(&str, &str); 4] = [
     (
         "BUILDKIT_INLINE_CACHE",
         "layers are remembered with --cache and --cache-repo",
-    ),
-    (
-        "BUILDKIT_SANDBOX_HOSTNAME",
-        "commands see the host name buildkitsandbox, in place that of the container",
     ),
     (
         "BUILDKIT_BUILD_NAME",
@@ -88,6 +87,12 @@ pub(super) fn cache_id(options: &Options, id: String) -> String {
         Some(namespace) if !namespace.is_empty() => format!("{namespace}/{id}"),
         Some(_) | None => id,
     }
+}
+
+/// The host name that commands see, if one was given.
+pub(super) fn hostname(options: &Options) -> Option<String> {
+    let given = build_args(options).get(HOSTNAME).copied();
+    given.filter(|name| !name.is_empty()).map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -50,6 +50,7 @@ impl State<'_> {
             mounts,
             network: network(run, self.scope.options.network),
             security: security(run),
+            hostname: super::magic::hostname(self.scope.options),
         };
         Ok((history, StepKind::Run(step)))
     }

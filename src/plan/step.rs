@@ -118,6 +118,8 @@ pub struct RunStep {
     pub network: RunNetwork,
     /// `--security`.
     pub security: RunSecurity,
+    /// The host name to see, where the user gave one and there is one to give.
+    pub hostname: Option<String>,
 }
 
 /// What a RUN has mounted while it runs; nothing of it gets into a layer.

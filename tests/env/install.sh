@@ -15,6 +15,11 @@ packages=(
   iproute2 jq libarchive-tools libc6-dev libcap2-bin make mmdebstrap openssh-client openssh-server openssl perl python3 rsync runc skopeo strace time
   uidmap umoci xz-utils zstd
 )
+# What may be there from elsewhere, and newer: Debian's own, if it is not.
+command -v git >/dev/null || packages+=(git)
+command -v curl >/dev/null || packages+=(curl)
+command -v npm >/dev/null || packages+=(nodejs npm)
+python3 -c 'import ensurepip, pip' 2>/dev/null || packages+=(python3-venv python3-pip)
 missing=()
 for package in "${packages[@]}"; do
   state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)

@@ -3,20 +3,23 @@
     generate.py SEED DIRECTORY     lays the seed out in DIRECTORY: Dockerfile, args, context/
 
 What it writes mostly builds: sources exist, and destinations are mostly new. Bounded: at most four stages of at most eight instructions each,
-a context of at most some 25 small files. The base image is the busybox of tests/env. URL stands for the server of run.py.
+a context of at most some 25 small files. The base images are those of tests/env. URL stands for the server of run.py, PLACE for the directory that
+the seed is laid out in, AGENT for the socket of an SSH agent.
 """
-import gzip, hashlib, io, os, sys, tarfile
+import collections, gzip, hashlib, io, os, re, sys, tarfile, zlib
 
 # Every file of the seed has a time of its own seed: a reference builder that keeps contexts asks only for what differs in size or time.
 TIME = 981173106
+# Of the commit: files that ADD takes from it have that time here and that of the checkout in the reference. Times after 2020 are not compared.
+COMMIT_TIME = 1700000000
 MASK = (1 << 64) - 1
 
 
 class Random:
-    """splitmix64: no library's generator, whose numbers may change."""
+    """splitmix64: no library's generator, whose numbers may change. It begins at a hash, since neighbouring seeds would else share their numbers."""
 
     def __init__(self, seed):
-        self.state = (seed * 0x9E3779B97F4A7C15 + 1) & MASK
+        self.state = int.from_bytes(hashlib.sha256(str(seed).encode()).digest()[:8], "big")
 
     def below(self, end):
         self.state = (self.state + 0x9E3779B97F4A7C15) & MASK
@@ -48,6 +51,11 @@ EXCLUDED = ["*.txt", "**/*.md", "sub", "sub/*", "!sub/deep.txt", "one.txt", "**/
 WORDS = ["plain", "two words", "with=equals", "ümlaut", "", "tab\tinside", "$HOME", "a,b", "x" * 40, "quo'te", "back\\slash"]
 MODIFIERS = ["${%s}", "$%s", "${%s:-default}", "${%s-default}", "${%s:+alternative}", "${%s+alternative}", "${%s#p}", "${%s##*a}", "${%s%%n}", "${%s%%%%a*}",
              "${%s/a/b}", "${%s//a/b}", "pre${%s}post", "\\$%s", "${%s:-${NONE:-nested}}"]
+# What the language has; RUN --device is not among it, which longshore refuses.
+LANGUAGE = {"FROM": ["platform"], "RUN": ["mount", "mount=type=bind", "mount=type=cache", "mount=type=tmpfs", "mount=type=secret", "mount=type=ssh", "network", "security"],
+            "COPY": ["from", "chown", "chmod", "link", "parents", "exclude"], "ADD": ["chown", "chmod", "link", "exclude", "keep-git-dir", "checksum", "unpack"],
+            "HEALTHCHECK": ["interval", "timeout", "start-period", "start-interval", "retries"],
+            **{name: [] for name in "ARG CMD ENTRYPOINT ENV EXPOSE LABEL MAINTAINER ONBUILD SHELL STOPSIGNAL USER VOLUME WORKDIR".split()}}
 SIGNALS = ["SIGTERM", "9", "SIGRTMIN+3", "HUP", "KILL"]
 
 
@@ -56,6 +64,63 @@ def stored(data):
     packed = bytearray(gzip.compress(data, 0, mtime=0))
     packed[8:10] = b"\0\xff"
     return bytes(packed)
+
+
+def loose(kind, data):
+    """A git object: its name, and the bytes of its file."""
+    whole = b"%s %d\0" % (kind.encode(), len(data)) + data
+    return hashlib.sha1(whole).hexdigest(), zlib.compress(whole)
+
+
+def repository():
+    """The files of a bare git repository with one commit, and that commit's name: the same for all seeds."""
+    objects = dict([loose("blob", b"read me\n"), loose("blob", b"#!/bin/sh\n"), loose("blob", b"deep\n"), loose("blob", b"../README")])
+    readme, script, deep, up = objects
+    entry = lambda mode, name, digest: b"%s %s\0" % (mode.encode(), name.encode()) + bytes.fromhex(digest)
+    below = loose("tree", entry("100644", "deep.txt", deep) + entry("120000", "up", up))
+    top = loose("tree", entry("100644", "README", readme) + entry("100755", "run.sh", script) + entry("40000", "sub", below[0]))
+    who = f"Some One <some@one.example> {COMMIT_TIME} +0000"
+    commit = loose("commit", f"tree {top[0]}\nauthor {who}\ncommitter {who}\n\nmessage\n".encode())
+    objects.update([below, top, commit])
+    files = {"HEAD": b"ref: refs/heads/main\n", "config": b"[core]\n\tbare = true\n\trepositoryformatversion = 0\n", "refs/heads/main": commit[0].encode() + b"\n",
+             "refs/tags/v1": commit[0].encode() + b"\n"}
+    files |= {f"objects/{name[:2]}/{name[2:]}": data for name, data in objects.items()}
+    return files, commit[0]
+
+
+REPOSITORY, COMMIT = repository()
+
+
+def occurrences(text):
+    """Which instructions and flags a Dockerfile of ours has: read from its text, whatever was meant by it."""
+    found, end = set(), None
+    for line in text.replace("\\\n", " ").split("\n"):
+        if end is not None:
+            end = None if line.strip() == end else end
+            continue
+        words = line.split()
+        if words and words[0].upper() == "ONBUILD":
+            found.add("ONBUILD")
+            words = words[1:]
+        if not words or words[0].upper() not in LANGUAGE:
+            continue
+        name = words[0].upper()
+        found.add(name)
+        for word in words[1:]:
+            if not word.startswith("--"):
+                break
+            found.update(f"{name} --{flag}" for flag in LANGUAGE[name] if re.match(rf"--{flag}(?![\w-])", word))
+        heredoc = re.search(r"<<-?'?(\w+)", line)
+        end = heredoc[1] if heredoc else None
+    return found
+
+
+def frequencies(numbers):
+    """How many of these seeds have each instruction and each flag."""
+    counts = collections.Counter({name: 0 for name in LANGUAGE} | {f"{name} --{flag}": 0 for name, flags in LANGUAGE.items() for flag in flags})
+    for number in numbers:
+        counts.update(occurrences(Seed(number).text("", "")))
+    return counts
 
 
 class Seed:
@@ -75,6 +140,7 @@ class Seed:
                       for name in FILES + random.some(EXTRA, 6)}
         self.modes = {name: random.pick([0o755, 0o755, 0o700, 0o711, 0o1777, 0o2755]) for name in DIRECTORIES}
         self.links = {"link": random.pick(["a.txt", "./dir/one.txt"]), "dirlink": random.pick(["dir", "other/sub"]), "dir/up": "../a.txt", "other/dangling": "nowhere"}
+        self.named = {"n.txt": "named\n", "sub/n.md": f"of {self.number}\n"}
         self.ignore = random.pick(IGNORED) if random.percent(30) else None
         if self.ignore:
             self.feature(".dockerignore")
@@ -102,6 +168,11 @@ class Seed:
             self.lines.append("# a comment")
         self.lines += ["ARG REGISTRY", "ARG GLOBAL=global VALUE", "ARG BASE=busybox:1"]
         self.feature("ARG before FROM")
+        self.target = "linux/amd64"
+        if random.percent(7):
+            self.feature("--platform")
+            self.target = "linux/arm64"
+            self.args += ["--platform", self.target]
         if random.percent(50):
             self.args += ["--build-arg", f"VALUE={random.pick(['given', 'a banana', '', 'x=y'])}"]
         for number in range(random.pick([1, 1, 2, 2, 2, 3, 4])):
@@ -117,25 +188,31 @@ class Seed:
         random, name = self.random, f"stage{number}"
         base = random.pick(["image", "image", "scratch", "stage"]) if self.stages else random.pick(["image", "image", "image", "scratch"])
         flag = ""
-        if random.percent(15):
+        platform = self.target
+        if random.percent(20 if self.target == "linux/amd64" else 60):
             self.feature("FROM --platform")
-            flag = f"--platform={random.pick(['$BUILDPLATFORM', '$TARGETPLATFORM', 'linux/amd64'])} "
-        stage = {"name": name, "has_shell": base == "image", "paths": ["/first"], "directory": "/", "copied": []}
+            value = random.pick(["$BUILDPLATFORM", "$BUILDPLATFORM", "$TARGETPLATFORM", "linux/amd64", "linux/arm64"])
+            platform = {"$BUILDPLATFORM": "linux/amd64", "$TARGETPLATFORM": self.target}.get(value, value)
+            flag = f"--platform={value} "
+        # Nothing of another processor is run here; its busybox holds one file.
+        stage = {"name": name, "has_shell": base == "image" and platform == "linux/amd64", "paths": ["/first"], "directory": "/", "copied": []}
         if base == "stage":
             parent = random.pick(self.stages)
             stage["has_shell"], stage["paths"] = parent["has_shell"], list(parent["paths"])
             word = parent["name"]
         else:
-            word = {"image": "${REGISTRY}/base/$BASE", "scratch": "scratch"}[base]
+            if base == "image" and stage["has_shell"] and random.percent(12):
+                base = "debian"
+            word = {"image": "${REGISTRY}/base/$BASE", "debian": "${REGISTRY}/base/debian:12", "scratch": "scratch"}[base]
         self.feature(f"FROM {base}")
         self.lines.append(f"{random.pick(['FROM', 'FROM', 'from'])} {flag}{word} AS {name}")
         self.here = stage
         self.lines.append("COPY a.txt /first")
         self.stages.append(stage)
-        makers = [self.copy] * 7 + [self.add] * 5 + [self.env, self.env, self.label, self.arg, self.arg, self.workdir, self.workdir, self.user, self.expose, self.volume, self.cmd,
+        makers = [self.copy] * 8 + [self.add] * 6 + [self.env, self.env, self.label, self.arg, self.arg, self.workdir, self.workdir, self.user, self.expose, self.volume, self.cmd,
                                                    self.entrypoint, self.shell, self.stopsignal, self.healthcheck, self.healthcheck, self.onbuild, self.maintainer]
         if stage["has_shell"]:
-            makers += [self.run] * 6
+            makers += [self.run] * 8
         for _ in range(2 + random.below(7)):
             random.pick(makers)()
 
@@ -241,7 +318,8 @@ class Seed:
         flags, random = [], self.random
         if random.percent(share):
             self.feature(f"{instruction} --chown")
-            flags.append(f"--chown={random.pick(['5', '5:6', '0:7', '65534:65534'])}")
+            names = ["app", "app:users", "other", "1234:app"] if self.here["has_shell"] else []
+            flags.append(f"--chown={random.pick(['5', '5:6', '0:7', '65534:65534', *names])}")
         if random.percent(share):
             kind = random.pick(["octal", "symbolic"])
             self.feature(f"{instruction} --chmod {kind}")
@@ -260,13 +338,19 @@ class Seed:
     def copy(self):
         random, flags = self.random, self.flags("COPY")
         self.feature("COPY")
-        kind = random.pick(["context"] * 4 + ["from", "from", "parents", "parents", "heredoc"])
+        kind = random.pick(["context"] * 4 + ["from", "from", "parents", "parents", "heredoc", "named"])
         if kind == "heredoc":
             self.feature("COPY heredoc")
             word = random.pick(["EOF", "'EOF'", "-EOF"])
             self.lines += [f"COPY {' '.join(flags)} <<{word} {self.destination(False)}", f"\tcontent of {self.number} ${{GLOBAL}}", "EOF"]
             return
-        if kind == "from" and len(self.stages) > 1:
+        if kind == "named":
+            self.feature("COPY --from named context")
+            flags.append("--from=named")
+            if "--build-context" not in self.args:
+                self.args += ["--build-context", "named=@PLACE@/named"]
+            sources = random.some(["n.txt", "sub", "/sub/n.md", ".", "n*"], 2)
+        elif kind == "from" and len(self.stages) > 1:
             other = random.pick(self.stages[:-1])
             number = self.stages.index(other)
             self.feature("COPY --from stage")
@@ -275,7 +359,8 @@ class Seed:
         elif kind == "from":
             self.feature("COPY --from image")
             flags.append("--from=@REGISTRY@/base/busybox:1")
-            sources = random.some(["/fixture/file", "/fixture/dir", "/fixture/setuid", "/fixture/owned.d", "/fixture/dirlink", "/fixture/link", "/fixture/replaced"], 2)
+            # Whichever platform's busybox that is.
+            sources = ["/ar[m]", "/f*e"] if "--platform" in self.args else random.some(["/fixture/file", "/fixture/dir", "/fixture/setuid", "/fixture/owned.d", "/fixture/dirlink", "/fixture/link", "/fixture/replaced"], 2)
         elif kind == "parents":
             self.feature("COPY --parents")
             flags.append("--parents")
@@ -302,13 +387,24 @@ class Seed:
     def add(self):
         random, flags = self.random, self.flags("ADD")
         self.feature("ADD")
-        kind = random.pick(["archive", "archive", "local", "url"])
+        kind = random.pick(["archive", "archive", "local", "url", "git"])
         if kind == "archive":
             if random.percent(50):
                 value = random.pick(["", "=true", "=false"])
                 self.feature("ADD --unpack")
                 flags.append(f"--unpack{value}")
             self.write("ADD", flags, [random.pick(["arch.tar", "arch.bin"])])
+        elif kind == "git":
+            self.feature("ADD git")
+            if random.percent(60):
+                self.feature("ADD --keep-git-dir")
+                flags.append(random.pick(["--keep-git-dir", "--keep-git-dir=true", "--keep-git-dir=false"]))
+            if random.percent(30):
+                self.feature("ADD --checksum")
+                flags.append(f"--checksum={COMMIT}")
+            flags += self.excluded("ADD")
+            url = random.pick(["", "#main", "#v1", f"#{COMMIT}", "#main:sub", "?branch=main&subdir=sub", "?tag=v1", "#:sub"])
+            self.lines.append(" ".join(["ADD", *flags, f"@URL@/git/repository.git{url}", self.destination(False)]))
         elif kind == "url":
             self.feature("ADD URL")
             name = random.pick(["a.txt", "arch.tar", "dir/one.txt?query=/x"])
@@ -333,20 +429,36 @@ class Seed:
                                f"ln -s /first {new}", f"env | grep -Ev '^(HOSTNAME|OTEL_|TRACEPARENT)' | sort >{new}", f"cp -a /fixture/dir {new}", "rm -rf /fixture/replaced", f"pwd >{new}; id -u >>{new}",
                                "mv /fixture/dir /fixture/moved", f"ln /fixture/hard1 {new}"])
         command += " || true"
-        kind = random.pick(["shell", "shell", "exec", "heredoc", "mount", "mount", "mount", "mount"])
+        kind = random.pick(["shell", "shell", "exec", "heredoc", "mount", "mount", "mount", "mount", "security"])
         self.feature(f"RUN {kind}")
         if kind == "exec":
             self.lines.append(f'RUN ["/bin/sh", "-c", "{command}"]')
         elif kind == "heredoc":
             self.lines += ["RUN <<EOF", command, "true", "EOF"]
         elif kind == "mount":
-            mount, read = random.pick([("type=bind,target=/m", "ls -R /m/dir"), (f"type=cache,id=g{self.number},target=/c", "ls /c; echo x >/c/x"), ("type=tmpfs,target=/t", "ls /t; echo x >/t/x"), ("type=tmpfs,target=/fixture,size=1m", "ls /fixture"),
-                                       ("type=bind,from=@REGISTRY@/base/busybox:1,target=/m", "ls /m/fixture/dir"), ("type=bind,source=dir,target=m", "ls m")])
+            kinds = [("type=bind,target=/m", "ls -R /m/dir"), ("type=bind,from=@REGISTRY@/base/busybox:1,target=/m", "ls /m/fixture/dir"), ("type=bind,source=dir,target=m", "ls m"),
+                     ("type=bind,target=/m,rw", "echo x >/m/x; ls /m"), ("type=bind,from=named,target=/m", "ls /m/sub"), (f"type=bind,from={self.stages[0]['name']},target=/m", "cat /m/first"),
+                     (f"type=cache,id=g{self.number},target=/c", "ls /c; echo x >/c/x"), (f"type=cache,id=h{self.number},target=/c,mode=0700,uid=5,gid=6", "stat -c %a:%u:%g /c"),
+                     (f"type=cache,id=i{self.number},target=/c,from={self.stages[0]['name']},sharing=private", "cat /c/first"),
+                     ("type=tmpfs,target=/t", "ls /t; echo x >/t/x"), ("type=tmpfs,target=/fixture,size=1m", "ls /fixture"),
+                     ("type=secret,id=s", "cat /run/secrets/s"), ("type=secret,id=s,target=/s,mode=0444,uid=5,required=true", "stat -c %a:%u:%g /s"), ("type=secret,id=s,env=S", "echo $S"),
+                     ("type=secret,id=absent", "ls /run/secrets"),
+                     ("type=ssh", "stat -c %F:%a:%u:%g $SSH_AUTH_SOCK"), ("type=ssh,id=absent", "echo ${SSH_AUTH_SOCK-none}"), ("type=ssh,target=/agent,mode=0666,uid=5", "stat -c %a:%u:%g /agent")]
+            mount, read = random.pick([entry for entry in kinds if self.stages[0] is not self.here or "from=stage" not in entry[0]])
+            for word, arguments in [("type=secret", ["--secret", "id=s,src=@PLACE@/secret"]), ("type=ssh", ["--ssh", "default=@AGENT@"]), ("from=named", ["--build-context", "named=@PLACE@/named"])]:
+                if word in mount and arguments[1] not in self.args:
+                    self.args += arguments
             self.feature(f"RUN --mount {mount.split(',')[0]}")
             self.lines.append(f"RUN --mount={mount} {read} >{new} 2>&1 || true")
+        elif kind == "security":
+            self.feature("RUN --security")
+            level = random.pick(["sandbox", "sandbox", "insecure"])
+            if level == "insecure" and "--allow" not in self.args:
+                self.args += ["--allow", "security.insecure"]
+            self.lines.append(f"RUN --security={level} {command}")
         elif random.percent(45):
             self.feature("RUN --network")
-            self.lines.append(f"RUN --network={random.pick(['none', 'default'])} {command}")
+            self.lines.append(f"RUN --network={random.pick(['none', 'default', 'host'])} {command}")
         else:
             self.lines.append(f"RUN {command}")
 
@@ -360,6 +472,10 @@ class Seed:
             with open(path, "w", encoding="utf-8") as file:
                 file.write(content)
             os.chmod(path, mode)
+        for name, content in [("secret", "a secret"), *[(f"named/{name}", content) for name, content in self.named.items()]]:
+            os.makedirs(os.path.dirname(os.path.join(place, name)), exist_ok=True)
+            with open(os.path.join(place, name), "w", encoding="utf-8") as file:
+                file.write(content)
         for name, data in [("arch.tar", self.archive()), ("arch.bin", stored(self.archive()))]:
             with open(os.path.join(context, name), "wb") as file:
                 file.write(data)

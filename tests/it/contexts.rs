@@ -226,8 +226,16 @@ fn dockerfiles_are_found_and_missed() {
     scene
         .build()
         .mistake()
-        .says("there is no Dockerfile")
-        .says("Dockerfile");
+        .says("there is no Dockerfile in the context")
+        .says("--dockerfile names another file");
+    scene
+        .file("Containerfile.old", DOCKERFILE)
+        .file("Dockerfile.dockerignore", "x")
+        .file("docker/app.Dockerfile", DOCKERFILE);
+    scene
+        .build()
+        .mistake()
+        .says("the context has Containerfile.old, docker/app.Dockerfile: --dockerfile names one");
     scene.build().args(["-f", "other"]).mistake().says("other");
     scene.file("dockerfile", DOCKERFILE);
     assert_eq!(scene.build().image().file("a").text(), "1");

@@ -76,6 +76,14 @@ fn wildcards_match_one_component() {
         scene.image("FROM scratch\nCOPY *.none /\n").paths(),
         Vec::<String>::new()
     );
+    // But the directory that it is about has to be there, and a hidden one is not.
+    for from in ["none", "d/none"] {
+        let failed = scene.mistake(&format!("FROM scratch\nCOPY {from}/* /x/\n"));
+        failed.says(&format!("\"{from}\" is not in the build context"));
+    }
+    scene.file(".dockerignore", "d\n");
+    let failed = scene.mistake("FROM scratch\nCOPY d/* /x/\n");
+    failed.says("the ignore rule \"d\" (line 1) hides it");
 }
 
 #[test]

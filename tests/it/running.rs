@@ -272,3 +272,18 @@ fn a_file_system_that_is_mounted_stays_out_of_layers() {
     let last = image.layers.last().unwrap();
     assert_eq!(last.paths(), ["tmpfile"]);
 }
+
+#[test]
+fn the_host_name_can_be_given() {
+    let Some(scene) = Scene::with_busybox() else {
+        return;
+    };
+    scene.dockerfile(&format!("{SHELL}RUN hostname > /name\n"));
+    let name = |args: &[&str]| {
+        let image = scene.build().args(args).image();
+        image.file("name").text().to_owned()
+    };
+    assert_eq!(name(&[]), "buildkitsandbox\n");
+    let given = name(&["--build-arg=BUILDKIT_SANDBOX_HOSTNAME=builder.example"]);
+    assert_eq!(given, "builder.example\n");
+}

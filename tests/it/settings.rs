@@ -249,14 +249,14 @@ fn settings_of_buildkit_that_do_nothing_are_told() {
     let finished = build(&[
         "BUILDKIT_INLINE_CACHE=1",
         "BUILDKIT_SYNTAX=example.com/frontend",
-        "BUILDKIT_SANDBOX_HOSTNAME=h",
+        "BUILDKIT_BUILD_NAME=b",
         "BUILDKIT_NONSENSE=1",
     ])
     .success();
     finished
         .says("BUILDKIT_INLINE_CACHE has no effect: layers are remembered with --cache")
         .says("BUILDKIT_SYNTAX has no effect")
-        .says("BUILDKIT_SANDBOX_HOSTNAME has no effect")
+        .says("BUILDKIT_BUILD_NAME has no effect")
         .says("build arguments that nothing declares: BUILDKIT_NONSENSE");
     let finished = build(&[
         "BUILDKIT_INLINE_CACHE=0",

@@ -5,7 +5,8 @@ set -euo pipefail
 . "$(dirname "$0")/../docker/check.sh"
 cd "$root"
 tools=${LONGSHORE_TEST_CACHE:-${CARGO_TARGET_DIR:-$root/target}/env}/tools
-[ -x "$tools/bin/act" ] || GOBIN=$tools/bin go install github.com/nektos/act@v0.2.82
+. tests/services/lib/go.sh
+[ -x "$tools/bin/act" ] || { need_go "$tools" && GOBIN=$tools/bin go install github.com/nektos/act@v0.2.82; }
 registry=$LONGSHORE_TEST_REGISTRY name=ci/act-container-$$
 runner=longshore-test-runner:$$
 docker pull --quiet "$registry/base/debian:12" >/dev/null

@@ -9,6 +9,8 @@ registry=${LONGSHORE_TEST_REGISTRY:?the registry of tests/env}
 cache=${LONGSHORE_TEST_CACHE:-$PWD/${CARGO_TARGET_DIR:-target}/env}/tools
 act=$cache/bin/act
 if [ ! -x "$act" ]; then
+  . tests/services/lib/go.sh
+  need_go "$cache" || { echo "Go is not to be had"; echo "0 passed, 1 failed"; exit 1; }
   GOBIN=$cache/bin go install github.com/nektos/act@v0.2.82 || { echo "0 passed, 1 failed"; exit 1; }
 fi
 work=$(mktemp -d)

@@ -77,11 +77,13 @@ chmod +x "$work"/bin/*
 step() { # SUDO
   rm -f "$work/arguments" "$work/variables"
   env -i PATH="$work/bin:$PATH" HOME="$work" WORK="$work" INPUT_BINARY="$work/bin/program" INPUT_SUDO="$1" INPUT_PASSWORD=planted-1 INPUT_TAGS=$'a\nb' GITHUB_OUTPUT=x \
+    INPUT_SECRET_ENVS='a=FIRST_TOKEN, b=SECOND_TOKEN' FIRST_TOKEN=planted-4 SECOND_TOKEN=planted-5 \
     ACTIONS_ID_TOKEN_REQUEST_TOKEN=planted-2 SSH_AUTH_SOCK=/agent NPM_TOKEN=planted-3 bash .github/action.sh
 }
 by_sudo() {
   step auto && [ -e "$work/arguments" ] && ! grep -q planted "$work/arguments" && grep -qx INPUT_PASSWORD=planted-1 "$work/variables" &&
     grep -qx ACTIONS_ID_TOKEN_REQUEST_TOKEN=planted-2 "$work/variables" && grep -qx SSH_AUTH_SOCK=/agent "$work/variables" &&
+    grep -qx FIRST_TOKEN=planted-4 "$work/variables" && grep -qx SECOND_TOKEN=planted-5 "$work/variables" &&
     grep -qx INPUT_TAGS=a "$work/variables" && ! grep -q planted-3 "$work/variables"
 }
 without_sudo() { step false && [ ! -e "$work/arguments" ] && grep -qx INPUT_PASSWORD=planted-1 "$work/variables"; }

@@ -8,6 +8,8 @@ work=$(mktemp -d)
 give_up() { echo "0 passed, 1 failed"; exit 1; }
 if [ ! -x "$cache/bin/fake-gcs-server" ]; then
   mkdir -p "$cache"
+  . tests/services/lib/go.sh
+  need_go "$(cd "$cache/.." && pwd)/tools" || give_up
   GOBIN=$(cd "$cache" && pwd)/bin go install github.com/fsouza/fake-gcs-server@v1.52.3 || give_up
 fi
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')

@@ -5,7 +5,8 @@ set -euo pipefail
 . "$(dirname "$0")/lib/readme.sh"
 cd "$root"
 cache=${LONGSHORE_TEST_CACHE:-${CARGO_TARGET_DIR:-$root/target}/env}
-command -v go >/dev/null || { echo "tekton: Go is not installed" >&2; exit 1; }
+. tests/services/lib/go.sh
+need_go "$cache/tools" || { echo "tekton: Go is not to be had" >&2; exit 1; }
 tools=$cache/tekton
 mkdir -p "$tools"
 # `go install` would ask for the list of versions, which not every proxy has for this module. Both without C, so that they

@@ -37,7 +37,6 @@ pub(super) fn write(findings: &Findings) -> String {
 fn rule_of(name: &str, description: &str, url: Option<&str>, level: &str) -> Value {
     let mut rule = json!({
         "id": name,
-        "name": name,
         "shortDescription": {"text": description},
         "help": {"text": format!("{description}. See docs/checks/{name}.md.")},
         "defaultConfiguration": {"level": level},

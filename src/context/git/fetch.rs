@@ -56,13 +56,6 @@ pub(super) fn fetch(
     services: &GitServices<'_>,
 ) -> Result<Fetched, GitError> {
     let url = source.remote.to_string();
-    if source.keeps_git_dir && source.subdir.is_some() {
-        return Err(GitError::Refused {
-            url,
-            path: ".git".to_owned(),
-            reason: "keep-git-dir and a directory of the repository do not go together".to_owned(),
-        });
-    }
     let rootfs = Rootfs::open(destination)?;
     let mut fetch = Fetch {
         services,
@@ -72,7 +65,9 @@ pub(super) fn fetch(
         committed: 0,
         repositories: 0,
     };
-    fetch.checkout.staged = source.keeps_git_dir.then(Vec::new);
+    // It lies at the top of a repository, so a directory of one comes without it, as with BuildKit.
+    let keeps_git_dir = source.keeps_git_dir && source.subdir.is_none();
+    fetch.checkout.staged = keeps_git_dir.then(Vec::new);
     let fetched = fetch.top(source, destination, &url);
     let removed = std::fs::remove_dir_all(&fetch.scratch);
     let fetched = fetched?;
