@@ -1,5 +1,5 @@
 """Builds with a cache in a registry on fresh machines: all of it cached, and one source file changed. Called by measure.py."""
-import contextlib, json, os, random, re, shutil, statistics, subprocess, time
+import contextlib, json, os, random, re, resource, shutil, socket, statistics, subprocess, time, urllib.request
 
 BASE_LAYERS, LAYER_BYTES, FILE_BYTES = 5, 100_000_000, 40_000
 SEED = 6
@@ -36,7 +36,7 @@ def registry(directory, port):
                                    env={**os.environ, "OTEL_TRACES_EXPORTER": "none"})
     try:
         for _ in range(100):
-            with contextlib.suppress(OSError), __import__("socket").create_connection(("127.0.0.1", port)):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
                 break
             time.sleep(0.05)
         yield Registry(directory, port, f"{directory}/registry.log")
@@ -46,9 +46,15 @@ def registry(directory, port):
 
 
 def free_port():
-    with __import__("socket").socket() as socket:
-        socket.bind(("127.0.0.1", 0))
-        return socket.getsockname()[1]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def processor_seconds():
+    """What the processes that have ended used; those of a daemon count when it has ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def fill(directory, size, generator):
@@ -102,14 +108,18 @@ class Bench:
 
     def both(self, context, what, rounds, limits):
         """Builds on fresh machines with what the caches have, by turns; the peer first, for the page cache's sake."""
-        host, times, peers = self.registry.host, [], []
+        host, times, peers, used, peers_used = self.registry.host, [], [], [], []
         for number in range(rounds):
+            before = processor_seconds()
             if self.bench.buildkit:
                 peers.append(self.peer(context, f"{host}/peer:{what}{number}", "--import-cache", f"type=registry,ref={host}/peer:cache,registry.insecure=true"))
-            begin, mark = time.monotonic(), self.registry.mark()
+                peers_used.append(processor_seconds() - before)
+            begin, mark, before = time.monotonic(), self.registry.mark(), processor_seconds()
             self.ours(context, "--cache", "--cache-repo", f"{host}/ours/cache", "-d", f"{host}/ours:{what}{number}", *(["--no-push-cache"] if limits else []))
             times.append(time.monotonic() - begin)
-        return statistics.median(times), [("buildkit", statistics.median(peers))] if peers else [], mark
+            used.append(processor_seconds() - before)
+        of_peers = lambda values: [("buildkit", statistics.median(values))] if values else []
+        return statistics.median(times), of_peers(peers), mark, (statistics.median(used), of_peers(peers_used))
 
     def populate(self, context):
         """The first build, by both, each into its own cache."""
@@ -119,7 +129,6 @@ class Bench:
             self.peer(context, f"{host}/peer:first", "--export-cache", f"type=registry,ref={host}/peer:cache,mode=max,registry.insecure=true")
 
     def layers(self, name, tag):
-        import urllib.request
         accept = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
         request = urllib.request.Request(f"http://{self.registry.host}/v2/{name}/manifests/{tag}", headers={"Accept": accept})
         with urllib.request.urlopen(request) as answer:
@@ -137,7 +146,7 @@ def cached(bench, tools):
         with open(f"{context}/source", "w", encoding="utf-8") as file:
             file.write("one")
         here.populate(context)
-        seconds, peers, mark = here.both(context, "cached", 5, False)
+        seconds, peers, mark, _ = here.both(context, "cached", 5, False)
         asked, blobs = place.requests(mark), here.layers("ours", "first")
         fetched = [path for method, path in asked if method == "GET" and any(path.endswith(blob) for blob in blobs)]
         tools.report("cached: 20 steps on 500 MB, all cached: requests", len(asked), "", steps + REQUESTS_BESIDE)
@@ -160,15 +169,19 @@ def changed(bench, tools):
         here.populate(context)
         with open(source, "w", encoding="utf-8") as file:
             file.write("another")
-        floors = []
+        floors, floors_used = [], []
         for _ in range(3):
             into, urls = bench.fresh("floor"), [f"http://{place.host}/v2/ours/blobs/{layer}" for layer in here.layers("ours", "first")[:-2]]
             script = "; ".join(f"mkdir {into}/{at}; curl -sf {url} | tar -xz -C {into}/{at}" for at, url in enumerate(urls))
+            before = processor_seconds()
             floors.append(tools.timed(["sh", "-c", f"set -e; {script}"]))
+            floors_used.append(processor_seconds() - before)
             shutil.rmtree(into)
-        seconds, peers, _ = here.both(context, "changed", 3, True)
+        seconds, peers, _, (used, peers_used) = here.both(context, "changed", 3, True)
         peers.append(("curl | tar", statistics.median(floors)))
         tools.report("changed: a file after 4 cached steps on 500 MB, median of 3", seconds, "s", None, peers)
+        peers_used.append(("curl | tar", statistics.median(floors_used)))
+        tools.report("changed: the same, seconds of processors, the registry's left out", used, "s", None, peers_used)
         tools.report("changed: the same, over the time of curl | tar", seconds / peers[-1][1], "", 1, timed=True)
         if len(peers) > 1:
             tools.report("changed: the same, over BuildKit's time", seconds / peers[0][1], "", 0.333, timed=True)

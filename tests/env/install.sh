@@ -11,7 +11,7 @@ test_account() {
   done
 }
 packages=(
-  attr bzip2 busybox-static ca-certificates docker-registry docker.io dpkg-dev e2fsprogs gcc
+  attr bzip2 busybox-static ca-certificates docker-registry docker.io dpkg-dev e2fsprogs gcc git
   iproute2 jq libarchive-tools libc6-dev libcap2-bin make mmdebstrap openssh-client openssh-server openssl perl python3 rsync runc skopeo strace time
   uidmap umoci xz-utils zstd
 )

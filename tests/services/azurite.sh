@@ -3,20 +3,11 @@
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 longshore=${LONGSHORE:?the program to test}
-cache=${LONGSHORE_TEST_CACHE:-${CARGO_TARGET_DIR:-target}/env}/azurite
+. tests/services/lib/azurite.sh
 work=$(mktemp -d)
 give_up() { echo "0 passed, 1 failed"; exit 1; }
-if [ ! -x "$cache/node_modules/.bin/azurite-blob" ]; then
-  npm install --silent --no-audit --no-fund --prefix "$cache" azurite@3.35.0 || give_up
-fi
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-"$cache/node_modules/.bin/azurite-blob" --blobHost 127.0.0.1 --blobPort "$port" --inMemoryPersistence --skipApiVersionCheck >"$work/azurite.log" 2>&1 &
-azurite=$!
-trap 'kill $azurite; wait $azurite 2>/dev/null; rm -rf "$work"' EXIT
-for _ in $(seq 300); do
-  if (exec 3<>/dev/tcp/127.0.0.1/"$port") 2>/dev/null; then break; fi
-  sleep 0.2
-done
+start_azurite "$work" || give_up
+trap 'stop_azurite; rm -rf "$work"' EXIT
 
 mkdir -p "$work/context/sub" "$work/home" "$work/state"
 printf 'FROM scratch\nCOPY --chmod=644 . /\n' >"$work/context/Dockerfile"
@@ -24,26 +15,25 @@ echo text >"$work/context/sub/file"
 head -c 9000000 /dev/urandom >"$work/context/large"
 find "$work/context" -exec touch -h -d @1000 {} +
 tar -C "$work/context" -czf "$work/context.tar.gz" .
-# The account and key that Azurite has for everybody; what is signed here is signed by other code than the program's.
-export AZURE_STORAGE_BLOB_ENDPOINT=http://127.0.0.1:$port/devstoreaccount1
-key=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==
+# What is signed here is signed by other code than the program's.
+export AZURE_STORAGE_BLOB_ENDPOINT=$AZURITE
+key=$AZURITE_KEY
+azurite_container builds || give_up
 sas=$(python3 - "$AZURE_STORAGE_BLOB_ENDPOINT" "$key" "$work/context.tar.gz" <<'END'
 import base64, datetime, hashlib, hmac, sys, urllib.parse, urllib.request
 endpoint, key, path = sys.argv[1:]
 sign = lambda text: base64.b64encode(hmac.new(base64.b64decode(key), text.encode(), hashlib.sha256).digest()).decode()
 now = datetime.datetime.now(datetime.timezone.utc)
-def put(name, query, body, extra):
+def put(name, body, extra):
     headers = {"x-ms-date": now.strftime("%a, %d %b %Y %H:%M:%S GMT"), "x-ms-version": "2021-08-06", **extra}
     ours = "".join(f"{k}:{headers[k]}\n" for k in sorted(headers))
-    resource = "/devstoreaccount1/devstoreaccount1/" + urllib.parse.quote(name) + "".join(f"\n{k}:{v}" for k, v in sorted(query.items()))
-    length = str(len(body)) if body else ""
+    resource = "/devstoreaccount1/devstoreaccount1/" + urllib.parse.quote(name)
     kind = "application/octet-stream"
-    text = f"PUT\n\n\n{length}\n\n{kind}\n\n\n\n\n\n\n{ours}{resource}"
-    url = f"{endpoint}/{urllib.parse.quote(name)}" + ("?" + urllib.parse.urlencode(query) if query else "")
+    text = f"PUT\n\n\n{len(body)}\n\n{kind}\n\n\n\n\n\n\n{ours}{resource}"
+    url = f"{endpoint}/{urllib.parse.quote(name)}"
     request = urllib.request.Request(url, data=body, method="PUT", headers={**headers, "Content-Type": kind, "Authorization": f"SharedKey devstoreaccount1:{sign(text)}"})
     urllib.request.urlopen(request).read()
-put("builds", {"restype": "container"}, b"", {})
-put("builds/dir/context one.tar.gz", {}, open(path, "rb").read(), {"x-ms-blob-type": "BlockBlob"})
+put("builds/dir/context one.tar.gz", open(path, "rb").read(), {"x-ms-blob-type": "BlockBlob"})
 end = (now + datetime.timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
 fields = ["r", "", end, "/blob/devstoreaccount1/builds/dir/context one.tar.gz", "", "", "", "2018-11-09", "b", "", "", "", "", "", ""]
 print(urllib.parse.urlencode({"sp": "r", "se": end, "sv": "2018-11-09", "sr": "b", "sig": sign("\n".join(fields))}))

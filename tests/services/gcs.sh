@@ -3,24 +3,12 @@
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 longshore=${LONGSHORE:?the program to test}
-cache=${LONGSHORE_TEST_CACHE:-${CARGO_TARGET_DIR:-target}/env}/fake-gcs
+. tests/services/lib/gcs.sh
 work=$(mktemp -d)
 give_up() { echo "0 passed, 1 failed"; exit 1; }
-if [ ! -x "$cache/bin/fake-gcs-server" ]; then
-  mkdir -p "$cache"
-  . tests/services/lib/go.sh
-  need_go "$(cd "$cache/.." && pwd)/tools" || give_up
-  GOBIN=$(cd "$cache" && pwd)/bin go install github.com/fsouza/fake-gcs-server@v1.52.3 || give_up
-fi
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-"$cache/bin/fake-gcs-server" -scheme http -host 127.0.0.1 -port "$port" -backend memory >"$work/server.log" 2>&1 &
-server=$!
-trap 'kill $server; wait $server 2>/dev/null; rm -rf "$work"' EXIT
-url=http://127.0.0.1:$port
-for _ in $(seq 100); do
-  if curl -sf -o /dev/null "$url/storage/v1/b?project=test"; then break; fi
-  sleep 0.2
-done
+start_gcs "$work" || give_up
+trap 'stop_gcs; rm -rf "$work"' EXIT
+url=$GCS
 
 mkdir -p "$work/context/sub" "$work/home" "$work/state"
 printf 'FROM scratch\nCOPY --chmod=644 . /\n' >"$work/context/Dockerfile"
@@ -28,7 +16,7 @@ echo text >"$work/context/sub/file"
 head -c 9000000 /dev/urandom >"$work/context/large"
 find "$work/context" -exec touch -h -d @1000 {} +
 tar -C "$work/context" -czf "$work/context.tar.gz" .
-curl -sf -o /dev/null -H 'Content-Type: application/json' -d '{"name":"builds"}' "$url/storage/v1/b?project=test" || give_up
+gcs_bucket builds || give_up
 for name in context.tar.gz 'dir%2Fcontext%20one.tar.gz'; do
   curl -sf -o /dev/null -H 'Content-Type: application/gzip' --data-binary "@$work/context.tar.gz" \
     "$url/upload/storage/v1/b/builds/o?uploadType=media&name=$name" || give_up

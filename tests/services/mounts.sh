@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Cache mounts of the real pip, npm and cargo, saved and restored: a second build on a machine that has nothing downloads no package again: out of a directory, a registry and a bucket. The
+# Cache mounts of the real pip, npm and cargo, saved and restored: a second build on a machine that has nothing downloads no package again: out of a directory, a registry and
+# buckets of S3, Google and Azure. The
 # programs are this machine's, with the libraries that they need, mounted out of the context; the package indexes are on loopback and count their
 # bytes.
 set -uo pipefail
@@ -7,10 +8,14 @@ cd "$(dirname "$0")/../.."
 longshore=${LONGSHORE:?the program to test}
 registry=$(command -v docker-registry || command -v registry) || { echo "docker-registry is not installed"; echo "0 passed, 1 failed"; exit 1; }
 . tests/services/lib/moto.sh
+. tests/services/lib/gcs.sh
+. tests/services/lib/azurite.sh
 work=$(mktemp -d /tmp/longshore-mounts.XXXXXX)
-pids=()
+pids=() gcs_pid='' azurite_pid='' moto_pid=''
 finish() {
   stop_moto
+  stop_gcs
+  stop_azurite
   for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null; done
   wait 2>/dev/null
   rm -rf "$work"
@@ -24,6 +29,10 @@ import sys, boto3
 keys = {"aws_access_key_id": "AKID", "aws_secret_access_key": "key"}
 boto3.client("s3", endpoint_url=sys.argv[1], region_name="us-east-1", **keys).create_bucket(Bucket="mounts")
 END
+if ! { start_gcs "$work" && gcs_bucket mounts && start_azurite "$work" && azurite_container mounts; }; then
+  echo "0 passed, 1 failed"
+  exit 1
+fi
 python3 tests/services/lib/packages.py "$work/port" &
 pids+=($!)
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
@@ -95,7 +104,7 @@ END
 
 build() { # FROM TO: on a machine that has nothing
   rm -rf "$work/state"
-  env -i PATH="$PATH" HOME="$work" AWS_ACCESS_KEY_ID=AKID AWS_SECRET_ACCESS_KEY=key AWS_EC2_METADATA_DISABLED=true LONGSHORE_STATE_DIR="$work/state" "$longshore" build --context "$work/context" --no-push \
+  env -i PATH="$PATH" HOME="$work" AWS_ACCESS_KEY_ID=AKID AWS_SECRET_ACCESS_KEY=key AWS_EC2_METADATA_DISABLED=true STORAGE_EMULATOR_HOST="$GCS" LONGSHORE_STATE_DIR="$work/state" "$longshore" build --context "$work/context" --no-push \
     --cache-mounts-from "$1" --cache-mounts-to "$2" >"$work/out" 2>&1
 }
 check() { # NAME FROM TO
@@ -118,6 +127,10 @@ check() { # NAME FROM TO
 check directory "type=local,src=$work/mounts" "type=local,dest=$work/mounts"
 check registry "type=registry,ref=127.0.0.1:$port/mounts" "type=registry,ref=127.0.0.1:$port/mounts"
 bucket="type=s3,bucket=mounts,region=us-east-1,prefix=kept,endpoint_url=$MOTO,use_path_style=true"
-check bucket "$bucket" "$bucket"
+check S3 "$bucket" "$bucket"
+bucket="type=gcs,bucket=mounts,prefix=kept"
+check Google "$bucket" "$bucket"
+bucket="type=azblob,account_name=$AZURITE_ACCOUNT,account_url=$AZURITE,container=mounts,prefix=kept,secret_access_key=$AZURITE_KEY"
+check Azure "$bucket" "$bucket"
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]

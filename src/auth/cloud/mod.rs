@@ -158,6 +158,13 @@ impl Cloud {
         }
     }
 
+    #[cfg_attr(
+        not(any(feature = "s3", feature = "azure")),
+        expect(
+            unused_variables,
+            reason = "Google's tokens are for all its registries"
+        )
+    )]
     async fn mint(&self, host: &str) -> Result<Minted, CloudError> {
         match &self.kind {
             #[cfg(feature = "s3")]
