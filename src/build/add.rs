@@ -1,6 +1,6 @@
 //! ADD beyond a copy: archives of the context are extracted.
 
-use std::io::{Seek, SeekFrom};
+use std::io::{BufReader, Seek, SeekFrom};
 
 use crate::layer::{self, ArchiveOptions, Limits, Owners};
 use crate::rootfs::{Leaf, RelPath};
@@ -9,6 +9,9 @@ use super::CopyError;
 use super::copy::Copied;
 use super::destination::{Destination, make_parents};
 use super::sources::{Found, SourceTree};
+
+/// An archive is read so many bytes at a time.
+const READ_BYTES: usize = 256 << 10;
 
 /// Extracts a source if it is an archive, and says whether it was one.
 ///
@@ -47,8 +50,9 @@ pub(super) fn unpack(
         },
         owner: destination.owner,
     };
+    let file = BufReader::with_capacity(READ_BYTES, file);
     let extracted =
-        layer::extract_archive(file, destination.rootfs, target, &options).map_err(failed)?;
+        layer::extract_archive(file, destination.rootfs, target, &options, None).map_err(failed)?;
     copied.touched.extend(extracted.paths);
     copied.owners.extend(extracted.recorded);
     copied.warnings.extend(extracted.warnings);

@@ -163,8 +163,14 @@ pub fn run(
         }
     };
     let sub_path = request.context_sub_path.as_deref();
-    let mut context =
-        Context::fetch(&request.context, sub_path, &scratch, network).map_err(no_context)?;
+    let mut context = Context::fetch(
+        &request.context,
+        sub_path,
+        Some(&request.dockerfile),
+        &scratch,
+        network,
+    )
+    .map_err(no_context)?;
     events.send(Event::ContextReady {
         source: request.context.to_string(),
         commit: context.fetched().map(|fetched| fetched.commit.clone()),

@@ -82,13 +82,14 @@ pub(super) fn open(
                     limit: request.context_limit,
                 };
                 let place = scratch.join(format!("named-{number}"));
-                let mut files = Context::fetch(source, None, &place, network).map_err(|error| {
-                    if services.token.is_cancelled() {
-                        BuildError::Cancelled
-                    } else {
-                        failed(error)
-                    }
-                })?;
+                let mut files =
+                    Context::fetch(source, None, None, &place, network).map_err(|error| {
+                        if services.token.is_cancelled() {
+                            BuildError::Cancelled
+                        } else {
+                            failed(error)
+                        }
+                    })?;
                 files.read_own_ignore().map_err(failed)?;
                 Ok(Some(NamedFiles {
                     context: files,

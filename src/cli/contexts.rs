@@ -1,10 +1,10 @@
 //! `--build-context`: what stands for names in the Dockerfile.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::build::{BuildContext, ContextPlace};
-use crate::context::Source;
-use crate::oci::{Digest, Reference};
+use crate::context::{Layout, Source};
+use crate::oci::Reference;
 
 use super::UsageError;
 use super::env::Env;
@@ -93,55 +93,42 @@ fn parse(text: &str) -> Result<(Reference, String, ContextPlace), UsageError> {
             image => ContextPlace::Image(reference(image)?),
         }
     } else if let Some(layout) = value.strip_prefix("oci-layout://") {
-        self::layout(layout).map_err(|reason| wrong(format!("{label}: {reason}")))?
+        let layout = Layout::parse(layout);
+        place_of(layout.map_err(|reason| wrong(format!("{label}: {reason}")))?)
     } else if value.starts_with("target:") {
         return Err(wrong(format!(
             "{label}: targets of other builds exist in bake files only: build it first, and name its OCI layout as oci-layout://DIR"
         )));
     } else {
         let source = resolve::source(value).map_err(|error| wrong(format!("{label}: {error}")))?;
-        ContextPlace::Files(match source {
+        match source {
             Source::Dash => {
                 return Err(wrong(format!("{label}: write tar://stdin for an archive")));
             }
-            Source::Directory(path) => Source::Directory(absolute(&path)),
-            Source::Archive(path) => Source::Archive(absolute(&path)),
-            Source::Stdin | Source::Object(_) | Source::Web(_) | Source::Git(_) => source,
-        })
+            // As oci-layout: an image, which a FROM can name too.
+            Source::Layout(layout) => place_of(layout),
+            Source::Directory(path) => ContextPlace::Files(Source::Directory(absolute(&path))),
+            Source::Archive(path) => ContextPlace::Files(Source::Archive(absolute(&path))),
+            Source::Stdin | Source::Object(_) | Source::Web(_) | Source::Git(_) => {
+                ContextPlace::Files(source)
+            }
+        }
     };
     Ok((name, label.to_owned(), place))
 }
 
-/// Reads `DIR[:TAG][@DIGEST]`. A name that exists is a directory, even if there is a colon in it.
-fn layout(text: &str) -> Result<ContextPlace, String> {
-    let (rest, digest) = match text.split_once('@') {
-        Some((rest, digest)) => {
-            let digest: Digest = digest
-                .parse()
-                .map_err(|error: crate::oci::DigestError| error.to_string())?;
-            (rest, Some(digest))
-        }
-        None => (text, None),
-    };
-    let (path, tag) = match rest.rsplit_once(':') {
-        Some((path, tag)) if !tag.contains('/') && !Path::new(rest).exists() => {
-            (path, Some(tag.to_owned()))
-        }
-        Some(_) | None => (rest, None),
-    };
-    if path.is_empty() {
-        return Err("oci-layout:// names no directory".to_owned());
+fn place_of(layout: Layout) -> ContextPlace {
+    ContextPlace::Layout {
+        path: absolute(&layout.path),
+        tag: layout.tag,
+        digest: layout.digest,
     }
-    Ok(ContextPlace::Layout {
-        path: absolute(Path::new(path)),
-        tag,
-        digest,
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oci::Digest;
 
     #[test]
     fn values_are_told_apart() {

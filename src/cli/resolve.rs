@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::auth::Files;
 use crate::build::{CacheOptions, LayerOptions, Outputs, Request, SnapshotOptions};
-use crate::context::{DockerfileSource, Source, SourceError};
+use crate::context::{DockerfileSource, Layout, Source, SourceError};
 use crate::oci::{Compression, Platform, Reference};
 use crate::output::Format;
 use crate::plan::MULTI_PLATFORM;
@@ -217,6 +217,7 @@ pub(super) fn keep(args: &BuildArgs, is_executor: bool) -> Vec<PathBuf> {
             | Source::Dash
             | Source::Object(_)
             | Source::Web(_)
+            | Source::Layout(_)
             | Source::Git(_),
         )
         | Err(_) => {}
@@ -243,6 +244,10 @@ fn context(args: &BuildArgs, around: &Surroundings) -> Result<Source, UsageError
     Ok(match source {
         Source::Directory(path) => Source::Directory(absolute(&path)),
         Source::Archive(path) => Source::Archive(absolute(&path)),
+        Source::Layout(layout) => Source::Layout(Layout {
+            path: absolute(&layout.path),
+            ..layout
+        }),
         Source::Stdin | Source::Dash | Source::Object(_) | Source::Web(_) | Source::Git(_) => {
             source
         }

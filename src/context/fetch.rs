@@ -1,21 +1,22 @@
 //! A source to a local directory, the rules that hide files in it, and the Dockerfile.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::http::{self, Http};
-use crate::layer::{self, ArchiveOptions, Limits, Owners};
-use crate::rootfs::{self, Leaf, Protected, RelPath, Rootfs};
+use crate::layer;
+use crate::rootfs::{self, Leaf, RelPath, Rootfs};
 use crate::store::{self, Stores};
 
 use super::Source;
 use super::dockerfile::{self, DockerfileSource};
 use super::git::{self, Fetched, GitAccess, GitError, GitServices};
 use super::ignore::{Ignore, IgnoreError};
+use super::unpack::{Unpack, buffered, new_directory};
 use super::web::DownloadError;
 
 /// So many directories are looked through for a file that may be meant, and so many files are named.
@@ -25,11 +26,11 @@ const ALIKE_MAX: usize = 5;
 /// The largest Dockerfile, in bytes.
 pub(super) const DOCKERFILE_MAX: u64 = 8 * 1024 * 1024;
 /// The largest ignore file, in bytes.
-const IGNORE_MAX: u64 = 1024 * 1024;
+pub(super) const IGNORE_MAX: u64 = 1024 * 1024;
 /// So many bytes tell an archive.
 const HEAD_BYTES: u64 = 512;
 /// The ignore file of a context.
-const IGNORE_FILE: &str = ".dockerignore";
+pub(super) const IGNORE_FILE: &str = ".dockerignore";
 
 /// Files to build from.
 #[derive(Debug)]
@@ -98,6 +99,14 @@ pub enum ContextError {
         /// Why.
         #[source]
         source: Box<layer::Error>,
+    },
+    /// The layout cannot be read.
+    #[error("the context {layout} cannot be used: {reason}")]
+    Layout {
+        /// The layout.
+        layout: String,
+        /// Why.
+        reason: String,
     },
     /// The object cannot be read.
     #[error("the context cannot be fetched: {0}")]
@@ -186,71 +195,63 @@ pub enum ContextError {
 }
 
 impl Context {
-    /// Gets the files of `source`; an archive is extracted below `scratch` while it is read, and kept nowhere else.
+    /// Gets the files of `source`; an archive is extracted below `scratch` while it is read, and kept nowhere else. What
+    /// the ignore rules that go with the Dockerfile hide is not written, if the archive can be read again should they come late.
     ///
     /// # Errors
     /// [`ContextError`] says what is not there or cannot be read.
     pub fn fetch(
         source: &Source,
         sub_path: Option<&Path>,
+        dockerfile: Option<&DockerfileSource>,
         scratch: &Path,
         network: Network<'_>,
     ) -> Result<Self, ContextError> {
         let mut fetched = None;
         let mut given = None;
+        let unpack = Unpack {
+            name: source.to_string(),
+            scratch,
+            limit: network.limit,
+            sub_path,
+            dockerfile,
+        };
         let directory = match source {
             Source::Directory(path) => return Self::open(path.clone(), sub_path),
-            Source::Archive(path) => {
-                let name = source.to_string();
-                let file = File::open(path).map_err(|source| ContextError::Open {
-                    name: name.clone(),
-                    source,
-                })?;
-                extract(file, name, scratch, network.limit)?
-            }
-            Source::Stdin => {
+            Source::Archive(path) => unpack.sieved(&mut || {
+                let file = File::open(path).map_err(|source| unpack.unreadable(source))?;
+                Ok(Box::new(buffered(file)))
+            })?,
+            Source::Stdin | Source::Dash => {
                 let stdin = io::stdin();
                 if io::IsTerminal::is_terminal(&stdin) {
                     return Err(ContextError::Terminal);
                 }
-                extract(stdin, source.to_string(), scratch, network.limit)?
-            }
-            Source::Dash => {
-                let stdin = io::stdin();
-                if io::IsTerminal::is_terminal(&stdin) {
-                    return Err(ContextError::Terminal);
-                }
-                let name = source.to_string();
                 let mut head = Vec::new();
                 let read = (&stdin).take(HEAD_BYTES).read_to_end(&mut head);
-                read.map_err(|source| ContextError::Open {
-                    name: name.clone(),
-                    source,
-                })?;
-                if layer::Format::recognize(&head).is_some() {
-                    extract(head.chain(stdin), name, scratch, network.limit)?
-                } else {
+                read.map_err(|source| unpack.unreadable(source))?;
+                let is_archive = layer::Format::recognize(&head).is_some();
+                if *source == Source::Dash && !is_archive {
                     given = Some(dockerfile::of_stdin(&head)?);
                     new_directory(scratch)?
+                } else {
+                    unpack.whole(&mut buffered(head.chain(stdin)))?
                 }
             }
             Source::Object(location) => {
                 let object = network.runtime.block_on(network.stores.open(location))?;
-                let mut reader = object.read(network.runtime, network.token.clone());
-                let name = source.to_string();
-                let directory = extract(&mut reader, name.clone(), scratch, network.limit)?;
-                // What follows the archive's end belongs to the checksum of the whole.
-                io::copy(&mut reader, &mut io::sink())
-                    .map_err(|source| ContextError::Open { name, source })?;
-                directory
+                unpack.sieved(&mut || {
+                    let reader = object.clone().read(network.runtime, network.token.clone());
+                    Ok(Box::new(reader))
+                })?
             }
-            Source::Web(archive) => {
-                let mut download = archive.open(network.http, network.runtime, network.token)?;
-                let name = source.to_string();
-                let directory = extract(&mut download, name.clone(), scratch, network.limit)?;
-                // As above.
-                io::copy(&mut download, &mut io::sink())
-                    .map_err(|source| ContextError::Open { name, source })?;
+            Source::Web(archive) => unpack.sieved(&mut || {
+                let download = archive.open(network.http, network.runtime, network.token)?;
+                Ok(Box::new(download))
+            })?,
+            Source::Layout(layout) => {
+                let directory = new_directory(scratch)?;
+                layout.unpack(&directory, network.limit)?;
                 directory
             }
             Source::Git(repository) => {
@@ -267,8 +268,7 @@ impl Context {
                 directory
             }
         };
-        let mut context = Self::open(directory, sub_path)?;
-        context.is_confined = true;
+        let mut context = Self::open_fetched(directory, sub_path)?;
         context.fetched = fetched;
         context.given = given;
         Ok(context)
@@ -311,6 +311,16 @@ impl Context {
             fetched: None,
             given: None,
         })
+    }
+
+    /// Opens a directory whose files came from elsewhere.
+    pub(super) fn open_fetched(
+        directory: PathBuf,
+        sub_path: Option<&Path>,
+    ) -> Result<Self, ContextError> {
+        let mut context = Self::open(directory, sub_path)?;
+        context.is_confined = true;
+        Ok(context)
     }
 
     /// The commit that was fetched, if it is a context of git.
@@ -385,29 +395,32 @@ impl Context {
                 path: path.to_owned(),
             });
         }
+        let Some((candidate, bytes)) = self.locate(path)? else {
+            return Err(ContextError::NoDockerfile {
+                path: path.to_owned(),
+                alike: self.alike(),
+            });
+        };
+        let text = self.ignore_text_of(&candidate)?;
+        self.set_ignore(text)?;
+        let name = self.shown(&candidate);
+        Ok(DockerfileText { name, bytes })
+    }
+
+    /// Finds a Dockerfile, and reads it.
+    fn locate(&self, path: &Path) -> Result<Option<(PathBuf, Vec<u8>)>, ContextError> {
         let mut candidates = vec![self.directory.join(path)];
-        if is_default {
+        if path == Path::new("Dockerfile") {
             candidates.push(self.directory.join("dockerfile"));
         } else {
             candidates.insert(0, path.to_owned());
         }
         for candidate in candidates {
-            let Some(bytes) = self.read(&candidate, DOCKERFILE_MAX)? else {
-                continue;
-            };
-            self.read_ignore(&candidate)?;
-            let name = candidate
-                .strip_prefix(&self.directory)
-                .unwrap_or(&candidate);
-            return Ok(DockerfileText {
-                name: name.display().to_string(),
-                bytes,
-            });
+            if let Some(bytes) = self.read(&candidate, DOCKERFILE_MAX)? {
+                return Ok(Some((candidate, bytes)));
+            }
         }
-        Err(ContextError::NoDockerfile {
-            path: path.to_owned(),
-            alike: self.alike(),
-        })
+        Ok(None)
     }
 
     /// The files at the top of the context, or one directory below, that are called like a Dockerfile.
@@ -434,28 +447,55 @@ impl Context {
     /// # Errors
     /// When it cannot be read or has a mistake.
     pub fn read_own_ignore(&mut self) -> Result<(), ContextError> {
-        let path = self.directory.join(IGNORE_FILE);
-        if let Some(bytes) = self.read(&path, IGNORE_MAX)? {
-            self.ignore = Some(Ignore::parse(&bytes, IGNORE_FILE)?);
+        let text = self.first_of([self.directory.join(IGNORE_FILE)])?;
+        self.set_ignore(text)
+    }
+
+    /// The ignore file that goes with a Dockerfile, or that at the root of the files: its name and bytes.
+    pub(super) fn ignore_text(
+        &self,
+        dockerfile: Option<&DockerfileSource>,
+    ) -> Result<Option<(String, Vec<u8>)>, ContextError> {
+        match dockerfile {
+            Some(DockerfileSource::Path(path)) => match self.locate(path)? {
+                Some((dockerfile, _)) => self.ignore_text_of(&dockerfile),
+                None => Ok(None),
+            },
+            Some(DockerfileSource::Stdin | DockerfileSource::Url(_)) | None => {
+                self.first_of([self.directory.join(IGNORE_FILE)])
+            }
+        }
+    }
+
+    fn ignore_text_of(&self, dockerfile: &Path) -> Result<Option<(String, Vec<u8>)>, ContextError> {
+        let mut own = dockerfile.as_os_str().to_owned();
+        own.push(IGNORE_FILE);
+        self.first_of([PathBuf::from(own), self.directory.join(IGNORE_FILE)])
+    }
+
+    fn first_of(
+        &self,
+        paths: impl IntoIterator<Item = PathBuf>,
+    ) -> Result<Option<(String, Vec<u8>)>, ContextError> {
+        for path in paths {
+            if let Some(bytes) = self.read(&path, IGNORE_MAX)? {
+                return Ok(Some((self.shown(&path), bytes)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn set_ignore(&mut self, text: Option<(String, Vec<u8>)>) -> Result<(), ContextError> {
+        if let Some((name, bytes)) = text {
+            self.ignore = Some(Ignore::parse(&bytes, &name)?);
         }
         Ok(())
     }
 
-    fn read_ignore(&mut self, dockerfile: &Path) -> Result<(), ContextError> {
-        let mut own = dockerfile.as_os_str().to_owned();
-        own.push(IGNORE_FILE);
-        for path in [PathBuf::from(own), self.directory.join(IGNORE_FILE)] {
-            if let Some(bytes) = self.read(&path, IGNORE_MAX)? {
-                let name = path
-                    .strip_prefix(&self.directory)
-                    .unwrap_or(&path)
-                    .display()
-                    .to_string();
-                self.ignore = Some(Ignore::parse(&bytes, &name)?);
-                return Ok(());
-            }
-        }
-        Ok(())
+    /// A path as the user knows it.
+    fn shown(&self, path: &Path) -> String {
+        let inside = path.strip_prefix(&self.directory).unwrap_or(path);
+        inside.display().to_string()
     }
 
     /// Reads a regular file; `None` if there is nothing of that name. Links in files that came from elsewhere are resolved among
@@ -517,43 +557,6 @@ fn is_absence(error: &io::Error) -> bool {
     )
 }
 
-/// Makes the directory for files from elsewhere.
-fn new_directory(scratch: &Path) -> Result<PathBuf, ContextError> {
-    let directory = scratch.join("context");
-    std::fs::create_dir_all(&directory).map_err(|source| ContextError::Directory {
-        path: directory.clone(),
-        source,
-    })?;
-    Ok(directory)
-}
-
-/// Extracts an archive below `scratch` and returns the directory.
-fn extract(
-    archive: impl Read + Send,
-    name: String,
-    scratch: &Path,
-    limit: u64,
-) -> Result<PathBuf, ContextError> {
-    let directory = new_directory(scratch)?;
-    let rootfs = Rootfs::open(&directory)?;
-    let options = ArchiveOptions {
-        protected: &Protected::none(),
-        limits: Limits {
-            bytes: limit,
-            ..Limits::default()
-        },
-        // Files of a context have no owners: COPY gives them theirs.
-        owners: Owners::Record,
-        owner: None,
-    };
-    layer::extract_archive(archive, &rootfs, &RelPath::root(), &options).map_err(|source| {
-        ContextError::Extract {
-            name,
-            source: Box::new(source),
-        }
-    })?;
-    Ok(directory)
-}
 fn looked_at(path: &Path) -> String {
     if path == Path::new("Dockerfile") {
         return "in the context".to_owned();

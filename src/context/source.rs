@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::store::{Location, LocationError};
 
 use super::git::{GitSource, GitSourceError};
+use super::layout::{Layout, LayoutError};
 use super::web::{WebArchive, WebError};
 
 /// Where a build's files come from.
@@ -23,6 +24,8 @@ pub enum Source {
     Object(Location),
     /// A tar archive at a URL, plain or compressed.
     Web(WebArchive),
+    /// The files of an image in an OCI layout.
+    Layout(Layout),
     /// A commit of a git repository.
     Git(Box<GitSource>),
 }
@@ -44,11 +47,19 @@ pub enum SourceError {
         /// What is wrong with it.
         source: LocationError,
     },
+    /// The layout is not named.
+    #[error("context \"{text}\": {source}")]
+    Layout {
+        /// The text.
+        text: String,
+        /// What is wrong with it.
+        source: LayoutError,
+    },
     /// The repository is not named.
     #[error("git context: {0}")]
     Git(#[from] GitSourceError),
     /// The scheme is not known.
-    #[error("context scheme \"{}://\" is not known: expected a directory, dir://DIR, tar://FILE, tar://stdin, s3://BUCKET/KEY, gs://BUCKET/OBJECT, the https:// URL of an archive or of a blob in Azure, git://HOST/PATH#REFERENCE or https://HOST/PATH.git#REFERENCE:DIR", scheme.escape_debug())]
+    #[error("context scheme \"{}://\" is not known: expected a directory, dir://DIR, tar://FILE, tar://stdin, oci://DIR[:TAG][@DIGEST], s3://BUCKET/KEY, gs://BUCKET/OBJECT, the https:// URL of an archive or of a blob in Azure, git://HOST/PATH#REFERENCE or https://HOST/PATH.git#REFERENCE:DIR", scheme.escape_debug())]
     Unknown {
         /// The scheme.
         scheme: String,
@@ -56,8 +67,8 @@ pub enum SourceError {
 }
 
 impl Source {
-    /// Parses the value of `--context`: a bare path, `-`, `dir://PATH`, `tar://PATH`, `tar://stdin`, an object of a store, an archive at a URL, or a git
-    /// repository as kaniko (`git://`) or BuildKit write it.
+    /// Parses the value of `--context`: a bare path, `-`, `dir://PATH`, `tar://PATH`, `tar://stdin`, `oci://DIR`, an object of a store, an archive at a URL, or
+    /// a git repository as kaniko (`git://`) or BuildKit write it.
     ///
     /// # Errors
     /// [`SourceError`] names the scheme and what is accepted.
@@ -86,6 +97,13 @@ impl Source {
             "dir" => Ok(Self::Directory(rest.into())),
             "tar" if rest == "stdin" => Ok(Self::Stdin),
             "tar" => Ok(Self::Archive(rest.into())),
+            "oci" | "oci-layout" => match Layout::parse(rest) {
+                Ok(layout) => Ok(Self::Layout(layout)),
+                Err(source) => Err(SourceError::Layout {
+                    text: text.chars().take(200).collect(),
+                    source,
+                }),
+            },
             "git" => Ok(Self::Git(Box::new(GitSource::parse_kaniko(rest)?))),
             "https" | "http" => Ok(Self::Web(WebArchive::parse(text)?)),
             scheme => Err(SourceError::Unknown {
@@ -104,6 +122,7 @@ impl fmt::Display for Source {
             Self::Dash => f.write_str("standard input"),
             Self::Object(location) => location.fmt(f),
             Self::Web(archive) => archive.fmt(f),
+            Self::Layout(layout) => layout.fmt(f),
             Self::Git(repository) => repository.fmt(f),
         }
     }
@@ -123,6 +142,11 @@ mod tests {
             Ok(Source::Archive("x.tar.gz".into()))
         );
         assert_eq!(parse("tar://stdin"), Ok(Source::Stdin));
+        assert!(matches!(parse("oci:///d:t"), Ok(Source::Layout(_))));
+        assert!(matches!(
+            parse("oci-layout://d@sha256:1"),
+            Err(SourceError::Layout { .. })
+        ));
         assert_eq!(parse("-"), Ok(Source::Dash));
         assert_eq!(parse("./-"), Ok(Source::Directory("./-".into())));
         assert!(matches!(parse("s3://bucket/key"), Ok(Source::Object(_))));

@@ -24,6 +24,9 @@ const READ_SIZE: usize = 256 * 1024;
 /// The pieces in which a body in memory is sent: progress is seen so often.
 const PIECE_SIZE: usize = 64 * 1024;
 
+/// So much room is made for a body at once, whatever it says of its length.
+const ROOM_MAX: usize = 4 << 20;
+
 /// Is told of bytes as they move.
 pub type OnBytes = Arc<dyn Fn(u64) + Send + Sync>;
 
@@ -266,7 +269,9 @@ impl Response {
     /// # Errors
     /// As [`Response::chunk`], and [`Error::TooLarge`].
     pub async fn bytes(mut self, limit: u64) -> Result<Bytes, Error> {
-        let mut read = Vec::new();
+        let expected = self.content_length().unwrap_or(0).min(limit);
+        let expected = usize::try_from(expected).unwrap_or(0).min(ROOM_MAX);
+        let mut read = Vec::with_capacity(expected);
         while let Some(chunk) = self.chunk().await? {
             if (read.len() + chunk.len()) as u64 > limit {
                 return Err(Error::TooLarge {

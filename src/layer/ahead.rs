@@ -1,9 +1,8 @@
-//! Reading ahead: a stream is unpacked and hashed on a thread of its own, while what came out of it is written to disk.
+//! Reading ahead: a stream is unpacked, and hashed where it has to be, on a thread of its own, while what came out of it is written to disk.
 
-use std::io::{self, Read};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::io::{self, BufRead, Read};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 
-use super::decompress::HashingReader;
 use super::error::Error;
 
 /// A piece of the stream, in bytes.
@@ -12,15 +11,17 @@ const PIECE_BYTES: usize = 256 << 10;
 const PIECES: usize = 4;
 
 /// Runs `consume` with a reader of what comes out of `stream`; returns what it made, and the stream, read to its end.
-pub(super) fn read_ahead<R: Read + Send, T>(
-    mut stream: HashingReader<R>,
+pub(super) fn read_ahead<S: Read + Send, T>(
+    mut stream: S,
     consume: impl FnOnce(&mut Ahead) -> Result<T, Error>,
-) -> Result<(T, HashingReader<R>), Error> {
+) -> Result<(T, S), Error> {
     let (pieces, queue) = sync_channel(PIECES);
+    let (emptied, buffers) = channel::<Vec<u8>>();
     std::thread::scope(|scope| {
         let reading = scope.spawn(move || {
             loop {
-                let (piece, failure) = read_piece(&mut stream);
+                let buffer = buffers.try_recv().unwrap_or_default();
+                let (piece, failure) = read_piece(&mut stream, buffer);
                 let is_last = piece.is_empty() || failure.is_some();
                 // Nobody takes the pieces any more when the other side has failed.
                 let mut is_wanted = piece.is_empty() || pieces.send(Ok(piece)).is_ok();
@@ -34,6 +35,7 @@ pub(super) fn read_ahead<R: Read + Send, T>(
         });
         let mut ahead = Ahead {
             queue,
+            emptied,
             piece: Vec::new(),
             at: 0,
         };
@@ -47,8 +49,8 @@ pub(super) fn read_ahead<R: Read + Send, T>(
 }
 
 /// Reads a whole piece, and what ended it early, if that was not the stream's end.
-fn read_piece(stream: &mut impl Read) -> (Vec<u8>, Option<io::Error>) {
-    let mut piece = vec![0; PIECE_BYTES];
+fn read_piece(stream: &mut impl Read, mut piece: Vec<u8>) -> (Vec<u8>, Option<io::Error>) {
+    piece.resize(PIECE_BYTES, 0);
     let mut filled = 0;
     let mut failure = None;
     while filled < PIECE_BYTES {
@@ -70,30 +72,45 @@ fn read_piece(stream: &mut impl Read) -> (Vec<u8>, Option<io::Error>) {
 #[derive(Debug)]
 pub(super) struct Ahead {
     queue: Receiver<io::Result<Vec<u8>>>,
+    /// Takes pieces back to be filled again.
+    emptied: Sender<Vec<u8>>,
     piece: Vec<u8>,
     /// How much of the piece was taken.
     at: usize,
 }
 
-impl Read for Ahead {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+impl BufRead for Ahead {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.at == self.piece.len() {
-            match self.queue.recv() {
-                Ok(piece) => (self.piece, self.at) = (piece?, 0),
-                // The other side has read all, or has told us before why it could not.
-                Err(_) => return Ok(0),
+            // An error here means that the other side has read all, or has told us before why it could not.
+            if let Ok(piece) = self.queue.recv() {
+                let emptied = std::mem::replace(&mut self.piece, piece?);
+                self.at = 0;
+                // The other side may be at its end.
+                let _ = self.emptied.send(emptied);
             }
         }
-        let rest = &self.piece[self.at..];
-        let length = rest.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&rest[..length]);
-        self.at += length;
+        Ok(&self.piece[self.at..])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.at += count;
+    }
+}
+
+impl Read for Ahead {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let piece = self.fill_buf()?;
+        let length = piece.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&piece[..length]);
+        self.consume(length);
         Ok(length)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::decompress::HashingReader;
     use super::*;
     use crate::oci::Digest;
 

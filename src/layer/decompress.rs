@@ -1,6 +1,6 @@
 //! From compressed bytes of any kind to a tar stream, decided by what the bytes are and never by what they are called.
 
-use std::io::{self, BufReader, Chain, Cursor, Read};
+use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
 
 use crate::oci::{Digest, Digester};
 
@@ -73,6 +73,7 @@ pub fn sniff(mut reader: impl Read + Send) -> Result<Option<Format>, Error> {
         let is_empty = head.iter().all(|&b| b == 0);
         return Ok((!is_empty).then_some(format));
     }
+    let reader = BufReader::with_capacity(READ_BYTES, reader);
     let Ok(mut unpacked) = decoder(format, Cursor::new(head).chain(reader)) else {
         return Ok(None);
     };
@@ -83,8 +84,8 @@ pub fn sniff(mut reader: impl Read + Send) -> Result<Option<Format>, Error> {
 
 /// Opens a stream as a tar, whatever it is compressed with.
 pub(super) fn open<'a>(
-    mut reader: impl Read + Send + 'a,
-) -> Result<(Format, Box<dyn Read + Send + 'a>), Error> {
+    mut reader: impl BufRead + Send + 'a,
+) -> Result<(Format, Box<dyn BufRead + Send + 'a>), Error> {
     let head = read_head(&mut reader)?;
     let format = Format::recognize(&head).ok_or(Error::UnknownFormat)?;
     Ok((format, decoder(format, Cursor::new(head).chain(reader))?))
@@ -93,36 +94,39 @@ pub(super) fn open<'a>(
 /// Opens a layer: a tar that is plain or compressed as images allow.
 pub(super) fn open_layer<'a>(
     reader: impl Read + Send + 'a,
-) -> Result<Box<dyn Read + Send + 'a>, Error> {
-    match open(reader)? {
+) -> Result<Box<dyn BufRead + Send + 'a>, Error> {
+    match open(BufReader::with_capacity(READ_BYTES, reader))? {
         (Format::Tar | Format::Gzip | Format::Zstd, stream) => Ok(stream),
         (format @ (Format::Bzip2 | Format::Xz), _) => Err(Error::NotALayer(format.name())),
     }
 }
 
-fn decoder<'a, R: Read + Send + 'a>(
+fn decoder<'a, R: BufRead + Send + 'a>(
     format: Format,
     reader: Chain<Cursor<Vec<u8>>, R>,
-) -> Result<Box<dyn Read + Send + 'a>, Error> {
-    let reader = BufReader::with_capacity(READ_BYTES, reader);
+) -> Result<Box<dyn BufRead + Send + 'a>, Error> {
     Ok(match format {
         Format::Tar => Box::new(reader),
-        Format::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(reader)),
+        Format::Gzip => unpacked(flate2::bufread::MultiGzDecoder::new(reader)),
         Format::Zstd => {
             let mut decoder =
                 zstd::stream::read::Decoder::with_buffer(reader).map_err(Error::Stream)?;
             decoder
                 .window_log_max(ZSTD_WINDOW_LOG_MAX)
                 .map_err(Error::Stream)?;
-            Box::new(decoder)
+            unpacked(decoder)
         }
-        Format::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(reader)),
-        Format::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(
+        Format::Bzip2 => unpacked(bzip2::bufread::MultiBzDecoder::new(reader)),
+        Format::Xz => unpacked(lzma_rust2::XzReader::new_mem_limit(
             reader,
             true,
             XZ_MEMORY_KIB_MAX,
         )),
     })
+}
+
+fn unpacked<'a>(decoder: impl Read + Send + 'a) -> Box<dyn BufRead + Send + 'a> {
+    Box::new(BufReader::with_capacity(READ_BYTES, decoder))
 }
 
 fn read_head(reader: &mut impl Read) -> Result<Vec<u8>, Error> {
@@ -132,6 +136,52 @@ fn read_head(reader: &mut impl Read) -> Result<Vec<u8>, Error> {
         .read_to_end(&mut head)
         .map_err(Error::from_stream)?;
     Ok(head)
+}
+
+/// Counts what passes, and stops at a bound.
+#[derive(Debug)]
+pub(super) struct Bounded<R> {
+    inner: R,
+    /// Bytes that may still pass.
+    rest: u64,
+    bytes_max: u64,
+}
+
+impl<R: BufRead> Bounded<R> {
+    /// Wraps a reader; more than `bytes_max` bytes are an error.
+    pub(super) fn new(inner: R, bytes_max: u64) -> Self {
+        Self {
+            inner,
+            rest: bytes_max,
+            bytes_max,
+        }
+    }
+}
+
+impl<R: BufRead> BufRead for Bounded<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let piece = self.inner.fill_buf()?;
+        if self.rest == 0 && !piece.is_empty() {
+            return Err(io::Error::other(LimitPassed(self.bytes_max)));
+        }
+        let most = usize::try_from(self.rest).unwrap_or(usize::MAX);
+        Ok(&piece[..piece.len().min(most)])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.rest -= count as u64;
+        self.inner.consume(count);
+    }
+}
+
+impl<R: BufRead> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let piece = self.fill_buf()?;
+        let count = piece.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&piece[..count]);
+        self.consume(count);
+        Ok(count)
+    }
 }
 
 /// Hashes and counts what passes, and stops at a bound.

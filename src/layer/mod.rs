@@ -23,7 +23,7 @@ pub use apply::{Applied, ApplyOptions, apply};
 pub use archive::{ArchiveOptions, Extracted, extract_archive};
 pub use decompress::{Format, HashingReader, sniff};
 pub use error::Error;
-pub use extract::{Limits, Owners};
+pub use extract::{Limits, Owners, Sieve};
 pub use ownership::Ownership;
 pub use pack::{PackOptions, Packed, pack};
 

@@ -3,7 +3,7 @@
 //! Read are ustar, PAX and GNU archives with long names and sparse files. The size in an extended header wins over the
 //! header's; an extended header applies to the next entry and to nothing between; entries without content have none.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead};
 
 use crate::rootfs::{Device, Owner, Timestamp, Xattrs, escape};
 
@@ -65,7 +65,7 @@ struct Extensions {
     long_link: Option<Vec<u8>>,
 }
 
-impl<R: Read> TarReader<R> {
+impl<R: BufRead> TarReader<R> {
     pub(super) fn new(inner: R) -> Self {
         Self {
             inner,
@@ -293,22 +293,16 @@ impl<R: Read> TarReader<R> {
         &mut self,
         mut each: impl FnMut(&[u8]) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let mut buffer = vec![
-            0;
-            usize::try_from(self.content)
-                .unwrap_or(usize::MAX)
-                .clamp(1, 128 << 10)
-        ];
         while self.content > 0 {
-            let most = usize::try_from(self.content)
-                .unwrap_or(usize::MAX)
-                .min(buffer.len());
-            let length = self.read_some(&mut buffer[..most])?;
+            let most = usize::try_from(self.content).unwrap_or(usize::MAX);
+            let piece = fill(&mut self.inner)?;
+            let length = piece.len().min(most);
             if length == 0 {
                 return Err(Error::Truncated);
             }
+            each(&piece[..length])?;
+            self.inner.consume(length);
             self.content -= length as u64;
-            each(&buffer[..length])?;
         }
         Ok(())
     }
@@ -338,22 +332,17 @@ impl<R: Read> TarReader<R> {
         let mut block = [0; BLOCK_BYTES];
         let mut filled = 0;
         while filled < BLOCK_BYTES {
-            match self.read_some(&mut block[filled..])? {
+            let piece = fill(&mut self.inner)?;
+            let length = piece.len().min(BLOCK_BYTES - filled);
+            match length {
                 0 if filled == 0 => return Ok(None),
                 0 => return Err(Error::Truncated),
-                length => filled += length,
+                length => block[filled..filled + length].copy_from_slice(&piece[..length]),
             }
+            self.inner.consume(length);
+            filled += length;
         }
         Ok(Some(block))
-    }
-
-    fn read_some(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
-        loop {
-            match self.inner.read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                answer => return answer.map_err(Error::from_stream),
-            }
-        }
     }
 
     /// Gives the stream back, at the archive's end.
@@ -366,6 +355,17 @@ impl Extensions {
     fn is_empty(&self) -> bool {
         self.pax.is_none() && self.long_name.is_none() && self.long_link.is_none()
     }
+}
+
+/// What can be had without a wait, or after one; nothing at the end.
+fn fill(reader: &mut impl BufRead) -> Result<&[u8], Error> {
+    // Asked twice, because what is borrowed by an answer cannot be asked again.
+    while let Err(error) = reader.fill_buf() {
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(Error::from_stream(error));
+        }
+    }
+    reader.fill_buf().map_err(Error::from_stream)
 }
 
 /// Either a rule that an entry breaks, whose name is known to the caller, or a failed stream.

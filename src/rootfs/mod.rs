@@ -126,6 +126,17 @@ impl Rootfs {
         }
     }
 
+    /// Opens a directory below one that [`Rootfs::dir`] of the same root opened, as `dir` would by the whole path.
+    pub fn dir_below(&self, above: &Dir, path: &RelPath) -> Result<Dir, Error> {
+        let fail = |e| Error::io("open directory", &above.path().join(path), e);
+        let start = (above.fd(), above.path());
+        let walked = resolve::walk_on(self.root.as_fd(), start, path).map_err(fail)?;
+        match walked.dir {
+            Some(fd) => Ok(Dir::new(fd, walked.canonical)),
+            None => Err(fail(Errno::NOTDIR)),
+        }
+    }
+
     /// Opens the directory that holds a path and returns the name in it; empty for the root itself.
     pub fn parent<'p>(&self, path: &'p RelPath) -> Result<(Dir, &'p [u8]), Error> {
         match path.file_name() {

@@ -120,13 +120,34 @@ fn walk_parts(
     leaf: Leaf,
     missing: Missing,
 ) -> Result<Walked, Errno> {
-    let mut walk = Walk {
+    let walk = Walk {
         root,
         at: None,
         canonical: RelPath::root(),
         pending,
         links: 0,
     };
+    go(walk, leaf, missing)
+}
+
+/// Walks on from an opened directory, whose canonical path is given, to one below it.
+pub(super) fn walk_on(
+    root: BorrowedFd<'_>,
+    above: (BorrowedFd<'_>, &RelPath),
+    path: &RelPath,
+) -> Result<Walked, Errno> {
+    let walk = Walk {
+        root,
+        at: Some(rustix::io::fcntl_dupfd_cloexec(above.0, 0)?),
+        canonical: above.1.clone(),
+        pending: path.components().map(<[u8]>::to_vec).collect(),
+        links: 0,
+    };
+    go(walk, Leaf::Follow, Missing::Refuse)
+}
+
+fn go(mut walk: Walk<'_>, leaf: Leaf, missing: Missing) -> Result<Walked, Errno> {
+    let root = walk.root;
     while let Some(name) = walk.pending.pop_front() {
         if name == b".." {
             walk.go_up()?;

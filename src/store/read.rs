@@ -1,9 +1,9 @@
 //! An object as a stream: parts are asked for ahead and handed over in order.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt as _};
 use sha2::{Digest as _, Sha256};
@@ -48,17 +48,29 @@ impl Reader {
     }
 }
 
-impl Read for Reader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+impl BufRead for Reader {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.part.is_empty() {
             match self.parts.blocking_recv() {
                 Some(Ok(part)) => self.part = part,
                 Some(Err(error)) => return Err(io::Error::other(error)),
-                None => return Ok(0),
+                None => {}
             }
         }
-        let count = buffer.len().min(self.part.len());
-        buffer[..count].copy_from_slice(&self.part.split_to(count));
+        Ok(&self.part)
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.part.advance(count);
+    }
+}
+
+impl Read for Reader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let part = self.fill_buf()?;
+        let count = buffer.len().min(part.len());
+        buffer[..count].copy_from_slice(&part[..count]);
+        self.consume(count);
         Ok(count)
     }
 }

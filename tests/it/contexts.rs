@@ -1,6 +1,6 @@
 //! Where the files come from.
 
-use crate::image::{gzip, tar_of};
+use crate::image::{Image, gzip, tar_of};
 use crate::program::Scene;
 
 const DOCKERFILE: &str = "FROM scratch\nCOPY a /a\n";
@@ -61,6 +61,46 @@ fn archives_plain_and_compressed() {
             .stdin(bytes)
             .image();
         assert_eq!(image.file("a").text(), "packed");
+    }
+}
+
+/// Under a limit of file sizes, what is hidden can only be in the archive if it is not written.
+#[test]
+fn what_the_ignore_rules_hide_is_not_extracted() {
+    let Some(scene) = Scene::new() else { return };
+    let large = "x".repeat(4 << 20);
+    let entries = [
+        (".dockerignore", 'f', "big", 0o644),
+        ("Dockerfile", 'f', "FROM scratch\nCOPY . /\n", 0o644),
+        ("big", 'f', large.as_str(), 0o644),
+        ("a", 'f', "packed", 0o600),
+    ];
+    let path = scene.root().join("context.tar");
+    let call = |context: &str| {
+        scene
+            .longshore(&["build", "--oci-layout-path"])
+            .arg(scene.out("image"))
+            .args(["--reproducible", "-c", context])
+    };
+    let context = format!("tar://{}", path.display());
+    std::fs::write(&path, tar_of(&entries)).unwrap();
+    let limited = |context: &str| call(context).after("trap '' XFSZ; ulimit -f 2048");
+    let digest = limited(&context).success().stdout;
+    let image = Image::of_layout(&scene.out("image"));
+    assert_eq!(image.file("a").text(), "packed");
+    assert!(image.layers[0].get("big").is_none());
+    // What cannot be read again is extracted whole: this limit is one.
+    limited("tar://stdin")
+        .stdin(tar_of(&entries))
+        .mistake()
+        .says("big");
+    // Late rules, and no rules that can be known: the same image.
+    for order in [[1, 2, 3, 0], [3, 2, 1, 0]] {
+        let entries = order.map(|at| entries[at]);
+        std::fs::write(&path, tar_of(&entries)).unwrap();
+        assert_eq!(call(&context).success().stdout, digest);
+        let call = call("tar://stdin").stdin(tar_of(&entries));
+        assert_eq!(call.success().stdout, digest);
     }
 }
 
@@ -286,4 +326,51 @@ fn a_dockerfile_comes_on_standard_input() {
         "{}",
         checked.stdout
     );
+}
+
+#[test]
+fn an_image_in_a_layout_is_a_context() {
+    let Some(scene) = Scene::new() else { return };
+    scene
+        .file("a", "1")
+        .file("sub/b", "2")
+        .dockerfile("FROM scratch\nCOPY . /\n");
+    let digest = scene.build().arg("--reproducible").image().digest;
+    let layout = scene.root().join("kept");
+    std::fs::rename(scene.out("image"), &layout).unwrap();
+    let layout = layout.display().to_string();
+    let call = |context: &str| {
+        scene
+            .longshore(&["build", "--reproducible", "-c", context])
+            .current_dir(scene.root())
+    };
+    for context in [
+        format!("oci://{layout}"),
+        format!("oci-layout://{layout}"),
+        format!("oci://{layout}@{digest}"),
+        "oci://kept".to_owned(),
+    ] {
+        assert_eq!(call(&context).image().digest, digest, "{context}");
+    }
+    let below = call(&format!("oci://{layout}")).args(["--context-sub-path", "sub", "-f"]);
+    let image = below.arg(scene.path("Dockerfile")).image();
+    assert_eq!(image.file("b").text(), "2");
+    let none = format!("sha256:{}", "0".repeat(64));
+    for (context, says) in [
+        (format!("oci://{layout}:none"), "there is no such image"),
+        (format!("oci://{layout}@{none}"), "there is no such image"),
+        ("oci://out".to_owned(), "it is no OCI layout"),
+        ("oci://".to_owned(), "names no path"),
+        ("oci://x@sha256:1".to_owned(), "digest"),
+    ] {
+        call(&context).mistake().says(says);
+    }
+    // Every byte is checked.
+    let layer = &Image::of_layout(std::path::Path::new(&layout)).layers[0].digest;
+    let blob = format!("{layout}/blobs/{}", layer.replace(':', "/"));
+    let mut bytes = std::fs::read(&blob).unwrap();
+    // The operating system in gzip's header, which means nothing to who unpacks it.
+    bytes[9] ^= 1;
+    std::fs::write(&blob, bytes).unwrap();
+    call("oci://kept").mistake().says("has another digest");
 }

@@ -189,6 +189,24 @@ impl Call {
         &mut self.command
     }
 
+    /// Puts the command line behind a shell's `before`.
+    pub(crate) fn after(mut self, before: &str) -> Self {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &format!("{before}; exec \"$@\""), "sh"])
+            .arg(self.command.get_program())
+            .args(self.command.get_args())
+            .env_clear();
+        for (name, value) in self.command.get_envs() {
+            command.env(name, value.unwrap_or_default());
+        }
+        if let Some(directory) = self.command.get_current_dir() {
+            command.current_dir(directory);
+        }
+        self.command = command;
+        self
+    }
+
     /// Starts it.
     pub(crate) fn start(mut self) -> Running {
         let stdin = if self.stdin.is_some() {

@@ -6,7 +6,7 @@ use crate::rootfs::{Dir, RelPath, Removed};
 
 use super::{Error, Extractor, failed};
 
-impl Extractor<'_> {
+impl Extractor<'_, '_> {
     /// Takes away what lower layers have at a name, but nothing that this archive made.
     pub(in crate::layer) fn remove_lower(
         &mut self,
@@ -17,7 +17,7 @@ impl Extractor<'_> {
         let Some(dir) = self.lower_dir(above)? else {
             return Ok(());
         };
-        self.parent = None;
+        self.parents.clear();
         self.remove_untouched(&dir, name).map_err(fail)
     }
 
@@ -27,7 +27,7 @@ impl Extractor<'_> {
         let Some(dir) = self.lower_dir(above)? else {
             return Ok(());
         };
-        self.parent = None;
+        self.parents.clear();
         for name in dir.names().map_err(fail)? {
             self.remove_untouched(&dir, &name).map_err(fail)?;
         }

@@ -5,21 +5,21 @@
 //! those of directories at the end, if the directory is still the one that was made.
 
 mod lower;
+mod place;
 
 use std::collections::HashSet;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, Seek, SeekFrom, Write};
 
 use crate::rootfs::{
-    Device, Dir, Leaf, Metadata, NewFile, Node, Owner, Protected, RelPath, Removed, Rootfs,
-    Timestamp, escape,
+    Device, Dir, Metadata, NewFile, Node, Owner, Protected, RelPath, Rootfs, Timestamp, escape,
 };
 use crate::snapshot::is_image_xattr;
 
 use super::error::Error;
 use super::reader::{Entry, EntryKind, TarReader, malformed};
 
-/// Directories above an entry that the archive does not name.
-const IMPLIED_MODE: u32 = 0o755;
+use place::Place;
+
 /// More warnings than this are counted, not kept.
 const WARNINGS_MAX: usize = 100;
 
@@ -65,14 +65,17 @@ pub(super) struct Settings<'a> {
     pub(super) has_root_attributes: bool,
 }
 
+/// Says whether an entry is left out: told where it would be, without links, and whether it is a directory.
+pub type Sieve<'a> = &'a mut dyn FnMut(&RelPath, bool) -> bool;
+
 /// Writes entries below a directory of a rootfs.
-pub(super) struct Extractor<'a> {
+pub(super) struct Extractor<'a, 's> {
     rootfs: &'a Rootfs,
     /// Where the archive's root is.
     destination: RelPath,
     settings: Settings<'a>,
-    /// The parent of the last entry, as it is written and opened.
-    parent: Option<(RelPath, Dir)>,
+    /// The parents of the last entries, as they are written and opened, each below the one before it.
+    parents: Vec<(RelPath, Dir)>,
     /// What this archive made, and the directories above: whiteouts spare them.
     touched: Option<HashSet<u128>>,
     /// Directories whose mode and time are set at the end.
@@ -80,6 +83,8 @@ pub(super) struct Extractor<'a> {
     pub(super) entries: u64,
     pub(super) recorded: Vec<(RelPath, Owner)>,
     pub(super) warnings: Vec<String>,
+    /// Says what is not written, where anything is not.
+    pub(super) sieve: Option<Sieve<'s>>,
     /// The canonical paths made, where they are asked for.
     pub(super) made: Option<Vec<RelPath>>,
 }
@@ -91,27 +96,19 @@ struct DeferredDir {
     mtime: Timestamp,
 }
 
-/// What became of an entry's place.
-enum Place {
-    Free,
-    /// A link or directory was removed, which may have been on the way to a known parent.
-    Emptied,
-    Dir(Metadata),
-    Kept(&'static str),
-}
-
-impl<'a> Extractor<'a> {
+impl<'a> Extractor<'a, '_> {
     pub(super) fn new(rootfs: &'a Rootfs, destination: RelPath, settings: Settings<'a>) -> Self {
         Self {
             rootfs,
             destination,
             settings,
-            parent: None,
+            parents: Vec::new(),
             touched: None,
             deferred: Vec::new(),
             entries: 0,
             recorded: Vec::new(),
             warnings: Vec::new(),
+            sieve: None,
             made: None,
         }
     }
@@ -150,7 +147,7 @@ impl<'a> Extractor<'a> {
     }
 
     /// Writes one entry; its content is read from `reader`.
-    pub(super) fn extract<R: Read>(
+    pub(super) fn extract<R: BufRead>(
         &mut self,
         entry: &Entry,
         path: &RelPath,
@@ -182,12 +179,22 @@ impl<'a> Extractor<'a> {
         let path = self.destination.join(path);
         let name = path.file_name().unwrap_or_default();
         let above = path.parent().unwrap_or_default();
-        let known = self.parent.take().filter(|(known, _)| *known == above);
-        let opened = match known {
-            Some((_, dir)) => Some(dir),
-            None => self.open_parent(&above).map_err(fail)?,
+        let found = self.take_parent(&above).map_err(fail)?;
+        if self
+            .leaves_out(entry.kind, found.as_ref(), &above, name)
+            .map_err(fail)?
+        {
+            if let Some(dir) = found {
+                self.keep_parent(above, dir);
+            }
+            return Ok(());
+        }
+        let parent = match found {
+            Some(dir) => Some(dir),
+            None => self.make_parent(&above).map_err(fail)?,
         };
-        let Some(parent) = opened else {
+        let protected = self.settings.protected;
+        let Some(parent) = parent.filter(|dir| !protected.covers(dir.path())) else {
             self.warn(format!(
                 "{path} is below a mount or the builder's own files; left out"
             ));
@@ -198,30 +205,32 @@ impl<'a> Extractor<'a> {
         if entry.kind == EntryKind::HardLink {
             link = self.link_target(entry, &canonical)?;
             if link.is_none() {
-                self.parent = Some((above, parent));
+                self.keep_parent(above, parent);
                 return Ok(());
             }
         }
         let place = self
-            .clear_place(&parent, name, &canonical, entry.kind)
+            .make_place(&parent, name, &canonical, entry.kind)
             .map_err(fail)?;
         if let Place::Kept(why) = place {
             // Every image has directories for what is mounted: that is nothing to tell.
             if entry.kind != EntryKind::Dir {
                 self.warn(format!("{canonical} {why}; left as it is"));
             }
-            self.parent = Some((above, parent));
+            self.keep_parent(above, parent);
             return Ok(());
         }
-        let keeps_parent = !matches!(place, Place::Emptied);
-        if self.make(entry, &parent, name, &canonical, &place, link, reader)? {
+        let is_emptied = matches!(place, Place::Emptied);
+        if self.make(entry, &parent, name, &canonical, place, link, reader)? {
             self.touch(&canonical);
             if let Some(made) = &mut self.made {
                 made.push(canonical);
             }
         }
-        if keeps_parent {
-            self.parent = Some((above, parent));
+        if is_emptied {
+            self.parents.clear();
+        } else {
+            self.keep_parent(above, parent);
         }
         Ok(())
     }
@@ -230,23 +239,28 @@ impl<'a> Extractor<'a> {
         clippy::too_many_arguments,
         reason = "the pieces of one entry, each found by its caller"
     )]
-    fn make<R: Read>(
+    fn make<R: BufRead>(
         &mut self,
         entry: &Entry,
         parent: &Dir,
         name: &[u8],
         canonical: &RelPath,
-        place: &Place,
+        place: Place,
         link: Option<(Dir, Vec<u8>)>,
         reader: &mut TarReader<R>,
     ) -> Result<bool, Error> {
         let fail = |source| failed(&entry.name, source);
         match entry.kind {
             EntryKind::File => {
-                let file = parent.new_file(name).map_err(fail)?;
+                let file = match place {
+                    Place::Made(file) => file,
+                    Place::Free | Place::Emptied | Place::Dir(_) | Place::Kept(_) => {
+                        parent.new_file(name).map_err(fail)?
+                    }
+                };
                 self.fill(entry, canonical, file, reader)?;
             }
-            EntryKind::Dir => self.directory(entry, parent, name, canonical, place)?,
+            EntryKind::Dir => self.directory(entry, parent, name, canonical, &place)?,
             EntryKind::Symlink => {
                 parent.symlink(name, &entry.link_name).map_err(fail)?;
                 self.own(entry, parent, name, canonical)?;
@@ -310,7 +324,7 @@ impl<'a> Extractor<'a> {
         let fail = |source| failed(&entry.name, source);
         let stat = match place {
             Place::Dir(stat) => *stat,
-            Place::Free | Place::Emptied | Place::Kept(_) => {
+            Place::Free | Place::Made(_) | Place::Emptied | Place::Kept(_) => {
                 parent.create_dir(name, 0o700).map_err(fail)?;
                 match parent.lstat(name).map_err(fail)? {
                     Some(stat) => stat,
@@ -335,7 +349,7 @@ impl<'a> Extractor<'a> {
         });
     }
 
-    fn fill<R: Read>(
+    fn fill<R: BufRead>(
         &mut self,
         entry: &Entry,
         canonical: &RelPath,
@@ -427,71 +441,6 @@ impl<'a> Extractor<'a> {
             }
         }
         Ok(())
-    }
-
-    /// Opens an entry's parent, making what is missing. `None` where it is not ours to write to.
-    fn open_parent(&mut self, above: &RelPath) -> Result<Option<Dir>, crate::rootfs::Error> {
-        let dir = match self.rootfs.dir(above) {
-            Ok(dir) => dir,
-            Err(error) if error.io_kind() == Some(std::io::ErrorKind::NotFound) => {
-                let wanted = self.rootfs.resolve(above, Leaf::Follow)?;
-                if self.settings.protected.covers(&wanted) {
-                    return Ok(None);
-                }
-                let owner = self.settings.owner.unwrap_or_default();
-                let on_disk = (self.settings.owners == Owners::Set).then_some(owner);
-                let made = self.rootfs.create_dir_all(&wanted, IMPLIED_MODE, on_disk)?;
-                for path in &made {
-                    self.touch(path);
-                    if self.settings.owners == Owners::Record {
-                        self.recorded.push((path.clone(), owner));
-                    }
-                }
-                if let Some(list) = &mut self.made {
-                    list.extend(made);
-                }
-                self.rootfs.dir(&wanted)?
-            }
-            Err(error) => return Err(error),
-        };
-        Ok((!self.settings.protected.covers(dir.path())).then_some(dir))
-    }
-
-    /// Makes room for an entry, or says why it may not have any.
-    fn clear_place(
-        &mut self,
-        parent: &Dir,
-        name: &[u8],
-        canonical: &RelPath,
-        kind: EntryKind,
-    ) -> Result<Place, crate::rootfs::Error> {
-        if self.settings.protected.covers(canonical) {
-            return Ok(Place::Kept("is mounted or the builder's own"));
-        }
-        let Some(stat) = parent.lstat(name)? else {
-            return Ok(Place::Free);
-        };
-        if stat.is_mount_root {
-            return Ok(Place::Kept("is a mount point"));
-        }
-        if stat.is_dir() && kind == EntryKind::Dir {
-            return Ok(Place::Dir(stat));
-        }
-        if stat.is_dir() && self.settings.protected.has_below(canonical) {
-            return Ok(Place::Kept("holds a mount point"));
-        }
-        if stat.is_dir() {
-            if parent.remove_all(name, self.settings.protected)? == Removed::KeptMounts {
-                return Ok(Place::Kept("holds a mount point"));
-            }
-            return Ok(Place::Emptied);
-        }
-        parent.remove(name)?;
-        Ok(if stat.is_file() {
-            Place::Free
-        } else {
-            Place::Emptied
-        })
     }
 
     /// Finds what a hard link names. `None` where it may not be linked to.

@@ -372,7 +372,8 @@ fn tells_archives_from_other_files() {
                 owner: Some(Owner { uid: 5, gid: 6 }),
             };
             let extracted =
-                extract_archive(bytes.as_slice(), &rootfs, &RelPath::root(), &options).unwrap();
+                extract_archive(bytes.as_slice(), &rootfs, &RelPath::root(), &options, None)
+                    .unwrap();
             assert_eq!(extracted.format, format);
             assert_eq!(extracted.recorded, [(path("f"), Owner { uid: 5, gid: 6 })]);
             assert_eq!(fs::read(root.path().join("f")).unwrap(), b"x");

@@ -103,7 +103,7 @@ fn an_archive_for_add_means_what_it_says() {
         .s("up", "/srv/app/a")
         .f("up/d", "through")
         .end();
-    let extracted = extract_archive(tar.as_slice(), &rootfs, &dest, &options).unwrap();
+    let extracted = extract_archive(tar.as_slice(), &rootfs, &dest, &options, None).unwrap();
     mode("srv/app", 0o750)(&scene.root());
     has("srv/app/.wh.x", "literal")(&scene.root());
     has("srv/app/c", "body")(&scene.root());
@@ -126,7 +126,7 @@ fn an_archive_for_add_means_what_it_says() {
         Archive::new().h("h", format!("{}/secret", scene.out())),
         Archive::new().s("e", scene.out()).h("h", "e/secret"),
     ] {
-        assert!(extract_archive(bad.end().as_slice(), &rootfs, &dest, &options).is_err());
+        assert!(extract_archive(bad.end().as_slice(), &rootfs, &dest, &options, None).is_err());
         scene.assert_contained("ADD");
     }
     absent("srv/evil")(&scene.root());
