@@ -347,7 +347,11 @@ result 'ADD of a commit' same "$whole_layer" "$(layers "FROM scratch\nADD $addre
 result 'ADD of a branch, an empty reference by variable' same "$whole_layer" "$(layers "FROM scratch\nARG X=pull/7/head\nADD $address#refs/\${X} /dst/\n")"
 result 'ADD of a directory' same "$part_layer" "$(layers "FROM scratch\nADD $address#$commit:sub /dst\n")"
 result 'ADD by query' same "$part_layer" "$(layers "FROM scratch\nADD $address?ref=refs/pull/7/head&subdir=sub&checksum=${commit:0:8} /dst\n")"
-result 'ADD with owner and mode' same "$mode_layer" "$(layers "FROM scratch\nADD --chown=5:6 --chmod=u=rwX,go= $address#$commit /dst\n")"
+result 'ADD with owner and mode into a directory' same "$mode_layer" "$(layers "FROM scratch\nADD --chown=5:6 --chmod=u=rwX,go= $address#$commit /dst/\n")"
+# Under a name of its own the repository is a copied directory, which takes all of the mode, as with BuildKit.
+named_layer=$(layers "FROM scratch\nADD --chown=5:6 --chmod=u=rwX,go= $address#$commit /dst\n")
+result 'ADD with owner and mode to a name' same 'drwx------ 5/6' \
+  "$(tar --numeric-owner -tvzf "$work/added/blobs/sha256/${named_layer#sha256:}" | awk '$NF == "dst/" { print $1, $2 }')"
 result 'ADD without some' same "$less_layer" "$(layers "FROM scratch\nADD --exclude=sub $address#$commit /dst\n")"
 result 'ADD --checksum' same "$whole_layer" "$(layers "FROM scratch\nADD --checksum=$commit $address#refs/pull/7/head /dst\n")"
 result 'ADD over SSH' same "$whole_layer" \
