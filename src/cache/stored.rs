@@ -25,7 +25,7 @@ pub struct StoredEntries {
 }
 
 impl StoredEntries {
-    /// The entries in `directory`, the same as of a [`super::DirectoryCache`].
+    /// The entries in `directory`, the same as of a [`super::DirectoryPlace`].
     pub fn new(directory: PathBuf) -> Self {
         Self { directory }
     }

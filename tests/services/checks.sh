@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What `longshore check` writes for other programs: SARIF by the validator of Microsoft's SARIF SDK, which carries the official JSON schema of
-# SARIF 2.1.0 and rules beyond it. Nobody publishes GitLab's code quality schema as a package; tests/it/checks.rs compares that report.
+# SARIF 2.1.0 and rules beyond it. For GitLab's code quality schema we know of no package; tests/it/checks.rs compares that report.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 longshore=${LONGSHORE:?the program to test}
