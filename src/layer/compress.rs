@@ -20,7 +20,7 @@ const GZIP_BLOCK_BYTES: usize = 1 << 20;
 /// A frame of zstd; longer ones compress better and take more memory. Changing it changes every layer's digest.
 const ZSTD_BLOCK_BYTES: usize = 4 << 20;
 /// SHA-256 passes some 1,100 MB a second, deflate 80 and zstd 240. With blocks of 1 and 4 MiB and the state of each
-/// compressor this bounds the memory of a layer at some 40 and 80 MiB on a machine of any size.
+/// compressor this bounds the memory of a layer at some 80 and 100 MiB on a machine of any size.
 const GZIP_WORKERS_MAX: usize = 16;
 const ZSTD_WORKERS_MAX: usize = 6;
 /// Blocks that wait for a worker, or for their turn after one.
@@ -72,17 +72,19 @@ pub(super) fn through<T>(
     let (ordered, finished) =
         sync_channel::<Receiver<io::Result<Vec<u8>>>>(workers + QUEUED_BLOCKS);
     let queue = Arc::new(Mutex::new(queue));
+    let shared = Arc::new(Spares::default());
+    let spares = &*shared;
     std::thread::scope(|scope| {
         for _ in 0..workers {
             let queue = Arc::clone(&queue);
-            scope.spawn(move || work(settings, &queue));
+            scope.spawn(move || work(settings, &queue, spares));
         }
         // From here on only the workers hold the queue, so that it closes with them.
         drop(queue);
         let (trailer_sender, trailer) = sync_channel::<Vec<u8>>(1);
         let output =
-            scope.spawn(move || write_out(settings.compression, &finished, &trailer, sink));
-        let mut writer = BlockWriter::new(settings, jobs, ordered);
+            scope.spawn(move || write_out(settings.compression, &finished, &trailer, spares, sink));
+        let mut writer = BlockWriter::new(settings, jobs, ordered, Arc::clone(&shared));
         let produced = produce(&mut writer);
         let outcome = match produced {
             Ok(value) => writer.finish().map(|(diff_id, uncompressed, trailer)| {
@@ -116,9 +118,36 @@ pub(super) fn through<T>(
     })
 }
 
+/// Buffers that go round: an allocator that keeps what each thread frees to that thread would hold several for each.
+#[derive(Debug, Default)]
+struct Spares {
+    /// Of the tar.
+    blocks: Mutex<Vec<Vec<u8>>>,
+    /// Of what came out of the compressors, which is mostly less.
+    compressed: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Spares {
+    /// An empty buffer, with room if it was used before.
+    fn take(of: &Mutex<Vec<Vec<u8>>>) -> Vec<u8> {
+        of.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop()
+            .unwrap_or_default()
+    }
+
+    fn give_back(of: &Mutex<Vec<Vec<u8>>>, mut buffer: Vec<u8>) {
+        buffer.clear();
+        of.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(buffer);
+    }
+}
+
 struct Job {
-    bytes: Arc<Vec<u8>>,
-    before: Option<Arc<Vec<u8>>>,
+    bytes: Vec<u8>,
+    /// The end of the block before, as far as deflate looks back; nothing before the first.
+    before: Vec<u8>,
     answer: SyncSender<io::Result<Vec<u8>>>,
 }
 
@@ -127,7 +156,10 @@ struct Job {
 pub(super) struct BlockWriter {
     block_bytes: usize,
     block: Vec<u8>,
-    before: Option<Arc<Vec<u8>>>,
+    /// The end of the block before, for deflate.
+    before: Vec<u8>,
+    looks_back: usize,
+    spares: Arc<Spares>,
     jobs: SyncSender<Job>,
     ordered: SyncSender<Receiver<io::Result<Vec<u8>>>>,
     digester: Digester,
@@ -140,16 +172,23 @@ impl BlockWriter {
         settings: Settings,
         jobs: SyncSender<Job>,
         ordered: SyncSender<Receiver<io::Result<Vec<u8>>>>,
+        spares: Arc<Spares>,
     ) -> Self {
-        let (block_bytes, crc) = match settings.compression {
-            Compression::Gzip => (GZIP_BLOCK_BYTES, Some(flate2::Crc::new())),
-            Compression::Zstd => (ZSTD_BLOCK_BYTES, None),
-            Compression::None => (GZIP_BLOCK_BYTES, None),
+        let (block_bytes, looks_back, crc) = match settings.compression {
+            Compression::Gzip => (
+                GZIP_BLOCK_BYTES,
+                DEFLATE_WINDOW_BYTES,
+                Some(flate2::Crc::new()),
+            ),
+            Compression::Zstd => (ZSTD_BLOCK_BYTES, 0, None),
+            Compression::None => (GZIP_BLOCK_BYTES, 0, None),
         };
         Self {
             block_bytes,
             block: Vec::new(),
-            before: None,
+            before: Vec::new(),
+            looks_back,
+            spares,
             jobs,
             ordered,
             digester: Digester::sha256(),
@@ -162,13 +201,14 @@ impl BlockWriter {
         if self.block.is_empty() {
             return Ok(());
         }
-        let bytes = Arc::new(std::mem::take(&mut self.block));
+        let bytes = std::mem::take(&mut self.block);
         self.digester.update(&bytes);
         if let Some(crc) = &mut self.crc {
             crc.update(&bytes);
         }
         self.bytes += bytes.len() as u64;
-        let before = self.before.replace(Arc::clone(&bytes));
+        let end = bytes[bytes.len().saturating_sub(self.looks_back)..].to_vec();
+        let before = std::mem::replace(&mut self.before, end);
         let (answer, result) = sync_channel(1);
         let job = Job {
             bytes,
@@ -196,6 +236,7 @@ impl BlockWriter {
 impl Write for BlockWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.block.capacity() == 0 {
+            self.block = Spares::take(&self.spares.blocks);
             self.block.reserve_exact(self.block_bytes);
         }
         let length = bytes.len().min(self.block_bytes - self.block.len());
@@ -211,7 +252,7 @@ impl Write for BlockWriter {
     }
 }
 
-fn work(settings: Settings, queue: &Mutex<Receiver<Job>>) {
+fn work(settings: Settings, queue: &Mutex<Receiver<Job>>, spares: &Spares) {
     let mut encoder = Encoder::new(settings);
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -219,10 +260,13 @@ fn work(settings: Settings, queue: &Mutex<Receiver<Job>>) {
             return;
         };
         let result = match &mut encoder {
-            Ok(encoder) => encoder.block(&job),
+            Ok(encoder) => {
+                let mut out = Spares::take(&spares.compressed);
+                encoder.block(&job, &mut out).map(|()| out)
+            }
             Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
         };
-        drop(job.bytes);
+        Spares::give_back(&spares.blocks, job.bytes);
         // The receiver is gone only when the output has failed.
         let _ = job.answer.send(result);
     }
@@ -249,25 +293,30 @@ impl Encoder {
         })
     }
 
-    fn block(&mut self, job: &Job) -> io::Result<Vec<u8>> {
+    /// Compresses a block into a buffer that is empty.
+    fn block(&mut self, job: &Job, out: &mut Vec<u8>) -> io::Result<()> {
         match self {
-            Self::Plain => Ok(job.bytes.to_vec()),
-            Self::Deflate(level) => deflate_block(*level, job),
-            Self::Zstd(zstd) => zstd.compress(&job.bytes),
+            Self::Plain => out.extend_from_slice(&job.bytes),
+            Self::Deflate(level) => deflate_block(*level, job, out)?,
+            Self::Zstd(zstd) => {
+                out.reserve(zstd::zstd_safe::compress_bound(job.bytes.len()));
+                zstd.compress_to_buffer(&job.bytes, out)?;
+            }
         }
+        Ok(())
     }
 }
 
 /// Compresses a block as if all before it had been compressed too, up to a byte boundary.
-fn deflate_block(level: flate2::Compression, job: &Job) -> io::Result<Vec<u8>> {
+fn deflate_block(level: flate2::Compression, job: &Job, out: &mut Vec<u8>) -> io::Result<()> {
     let mut deflate = Compress::new(level, false);
-    if let Some(before) = &job.before {
-        let start = before.len().saturating_sub(DEFLATE_WINDOW_BYTES);
+    if !job.before.is_empty() {
         deflate
-            .set_dictionary(&before[start..])
+            .set_dictionary(&job.before)
             .map_err(io::Error::other)?;
     }
-    let mut out = Vec::with_capacity(job.bytes.len() / 2);
+    // What cannot be compressed is stored with 5 bytes for some 16 KiB: the buffer mostly has its size at once.
+    out.reserve(job.bytes.len() + job.bytes.len() / 1024 + 1024);
     let mut consumed = 0;
     loop {
         if out.capacity() - out.len() < 64 {
@@ -277,14 +326,14 @@ fn deflate_block(level: flate2::Compression, job: &Job) -> io::Result<Vec<u8>> {
         let start_in = deflate.total_in();
         let start_out = out.len();
         let status = deflate
-            .compress_vec(&job.bytes[consumed..], &mut out, FlushCompress::Sync)
+            .compress_vec(&job.bytes[consumed..], out, FlushCompress::Sync)
             .map_err(io::Error::other)?;
         consumed += usize::try_from(deflate.total_in() - start_in).unwrap_or_default();
         let is_full = out.len() - start_out == room_before;
         match status {
             // All is taken and flushed when room is left over.
             Status::Ok | Status::BufError if consumed == job.bytes.len() && !is_full => {
-                return Ok(out);
+                return Ok(());
             }
             Status::Ok | Status::BufError => {}
             Status::StreamEnd => return Err(io::Error::other("deflate ended before its input")),
@@ -296,6 +345,7 @@ fn write_out(
     compression: Compression,
     finished: &Receiver<Receiver<io::Result<Vec<u8>>>>,
     trailer: &Receiver<Vec<u8>>,
+    spares: &Spares,
     mut sink: impl Write,
 ) -> Result<(Digest, u64), Error> {
     let mut digester = Digester::sha256();
@@ -313,7 +363,9 @@ fn write_out(
             // The producer stopped between the two sends: it has the reason.
             return Err(Error::Truncated);
         };
-        put(&block.map_err(Error::Compress)?)?;
+        let block = block.map_err(Error::Compress)?;
+        put(&block)?;
+        Spares::give_back(&spares.compressed, block);
     }
     let Ok(trailer) = trailer.recv() else {
         return Err(Error::Truncated);
@@ -339,10 +391,7 @@ mod tests {
             let bytes = state.to_be_bytes();
             data.resize(data.len() + usize::from(bytes[0] % 39) + 1, bytes[1] % 4);
         }
-        let blocks: Vec<_> = data
-            .chunks(GZIP_BLOCK_BYTES)
-            .map(|block| Arc::new(block.to_vec()))
-            .collect();
+        let blocks: Vec<_> = data.chunks(GZIP_BLOCK_BYTES).map(<[u8]>::to_vec).collect();
         assert!(blocks.len() > 3);
         for compression in [Compression::Gzip, Compression::Zstd, Compression::None] {
             let settings = Settings {
@@ -351,14 +400,18 @@ mod tests {
                 threads: NonZeroUsize::MIN,
             };
             let block = |encoder: &mut Encoder, number: usize| {
+                let before = number.checked_sub(1).map(|before| {
+                    let block = &blocks[before];
+                    block[block.len() - DEFLATE_WINDOW_BYTES..].to_vec()
+                });
                 let job = Job {
-                    bytes: Arc::clone(&blocks[number]),
-                    before: number
-                        .checked_sub(1)
-                        .map(|before| Arc::clone(&blocks[before])),
+                    bytes: blocks[number].clone(),
+                    before: before.unwrap_or_default(),
                     answer: sync_channel(1).0,
                 };
-                encoder.block(&job).unwrap()
+                let mut out = Vec::new();
+                encoder.block(&job, &mut out).unwrap();
+                out
             };
             for number in 0..blocks.len() {
                 let expect = block(&mut Encoder::new(settings).unwrap(), number);
