@@ -255,12 +255,12 @@ impl PlanError {
                 Some("give every source that has a checksum an ADD of its own".to_owned())
             }
             Self::Mount { source, .. } => source.hint(),
-            Self::Unsupported { .. }
-            | Self::Reference { nearest: None, .. }
-            | Self::MissingConfig { .. }
-            | Self::Trigger { .. }
-            | Self::Checksum { .. }
-            | Self::BlankName { .. } => None,
+            Self::Reference { nearest: None, .. } => Some("write for example alpine:3.22 or registry.example.com/team/app:1.0".to_owned()),
+            Self::Trigger { .. } => Some("start from another image, or from a version of this one that is built with the trigger repaired".to_owned()),
+            Self::Checksum { .. } => Some("write sha256: and the 64 hexadecimal digits that sha256sum prints, or for a git repository its commit".to_owned()),
+            Self::BlankName { .. } => Some("set the variable with ARG or ENV before".to_owned()),
+            Self::Unsupported { .. } => Some("there is no way around it but to leave it out, or to build this image with another program".to_owned()),
+            Self::MissingConfig { .. } => None,
         }
     }
 }
