@@ -86,7 +86,7 @@ impl Platform {
         let around = Around::load(texts(env).collect(), &directory, now, random()?);
         let ci = chosen(args, &around)?;
         let (facts, defaults) = match ci {
-            Some(ci) => (ci.facts(&around), ci.defaults(&around)),
+            Some(ci) => (ci::facts(ci, &around), ci::defaults(ci, &around)),
             None => (ci::stated(&around), Defaults::default()),
         };
         let mut platform = Self {
