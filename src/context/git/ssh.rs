@@ -1,7 +1,7 @@
 //! `git-upload-pack` on the other side of SSH: one connection, one command, one stream.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -111,8 +111,7 @@ impl Chunks for &mut SshWire<'_> {
             .map_err(|_| self.interrupted("the server says nothing any more"))?;
             match message {
                 Some(ChannelMsg::Data { data }) => {
-                    self.received
-                        .fetch_add(data.len() as u64, Ordering::Relaxed);
+                    self.services.count(&self.received, data.len());
                     return Ok(Some(data));
                 }
                 Some(ChannelMsg::ExtendedData { data, .. }) => {
