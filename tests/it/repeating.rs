@@ -1,6 +1,9 @@
 //! The same input gives the same image.
 
-use crate::program::Scene;
+use crate::caching::hits;
+use crate::image::{Image, tar_of};
+use crate::program::{Finished, Scene};
+use crate::running::SHELL;
 
 fn fill(scene: &Scene) {
     for number in 0..300 {
@@ -124,6 +127,65 @@ fn reproducible_means_that_no_clock_counts() {
     let kept = build(&[], "1000");
     assert_eq!(kept.file("made/for/tree/1/1").mtime, 1_700_000_000);
     assert_eq!(kept.document["created"], "1970-01-01T00:16:40Z");
+}
+
+#[test]
+fn the_umask_of_the_program_alters_no_layer_and_no_key() {
+    let Some(scene) = Scene::with_busybox() else {
+        return;
+    };
+    let inner = tar_of(&[("in/an/archive", 'f', "1", 0o640)]);
+    scene
+        .file("d/a", "1")
+        .file("d/b/c", "2")
+        .file("t.tar", inner);
+    for (name, mode) in [
+        ("d", 0o755),
+        ("d/b", 0o770),
+        ("d/a", 0o644),
+        ("d/b/c", 0o666),
+    ] {
+        scene.mode(name, mode);
+    }
+    let dockerfile = format!(
+        "{SHELL}COPY d /made/for/d\nCOPY --parents d/b/c /parents/\nADD t.tar /made/for/tar/\nWORKDIR /w/x\nCOPY <<x /inline\ntext\nx\n\
+         RUN mkdir dir; touch dir/file; umask > mask\nCOPY --link --chmod=u+x d/a /linked/a\n"
+    );
+    scene.dockerfile(&dockerfile);
+    let cache = format!("oci:{}", scene.root().join("cache").display());
+    let build = |umask: &str, more: &[&str]| -> (Image, Finished) {
+        let layout = scene.out("image");
+        let call = scene.build().env("SOURCE_DATE_EPOCH", "1").args(more);
+        let call = call
+            .args(["--reproducible", "--oci-layout-path"])
+            .arg(&layout);
+        let finished = call.after(&format!("umask {umask}")).success();
+        (Image::of_layout(&layout), finished)
+    };
+    let (first, _) = build("022", &["--cache", "--cache-repo", &cache]);
+    for (name, mode) in [
+        ("made", 0o755),
+        ("made/for/d/b", 0o770),
+        ("made/for/d/b/c", 0o666),
+        ("parents/d", 0o755),
+        ("made/for/tar/in/an/archive", 0o640),
+        ("w/x", 0o755),
+        ("w/x/dir/file", 0o644),
+        ("inline", 0o644),
+        ("linked/a", 0o744),
+    ] {
+        assert_eq!(first.file(name).mode & 0o7777, mode, "{name}");
+    }
+    for umask in ["000", "077"] {
+        let (other, _) = build(umask, &[]);
+        assert_eq!(other.digest, first.digest, "umask {umask}");
+        let (cached, log) = build(umask, &["--cache", "--cache-repo", &cache]);
+        assert_eq!(
+            (hits(&log), &cached.digest),
+            (9, &first.digest),
+            "{umask}: {log}"
+        );
+    }
 }
 
 #[test]

@@ -201,11 +201,13 @@ async fn start(
                 ..
             }
         );
-        verdict.unwrap_or_else(|| match is_of_no_kind {
-            true => SshTrouble::HostKind {
-                host: host_and_port(place),
-            },
-            false => interrupted(&error),
+        verdict.unwrap_or_else(|| {
+            if is_of_no_kind {
+                let host = host_and_port(place);
+                SshTrouble::HostKind { host }
+            } else {
+                interrupted(&error)
+            }
         })
     })?;
     prove(&mut session, place, services).await?;
