@@ -34,6 +34,8 @@ pub struct Facts {
     pub sha: Option<Found>,
     /// The repository's default branch.
     pub default_branch: Option<Found>,
+    /// Whether this is told to be another branch than the default one, which need not be named.
+    pub is_other_branch: bool,
     /// The branch that a change request goes to, or that a tag was made on.
     pub base_ref: Option<Found>,
     /// When the commit was made: seconds since 1970, or RFC 3339.
@@ -53,6 +55,26 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// These, and where they say nothing, the others.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            event: self.event.or(other.event),
+            reference: self.reference.or(other.reference),
+            sha: self.sha.or(other.sha),
+            default_branch: self.default_branch.or(other.default_branch),
+            is_other_branch: self.is_other_branch || other.is_other_branch,
+            base_ref: self.base_ref.or(other.base_ref),
+            commit_time: self.commit_time.or(other.commit_time),
+            url: self.url.or(other.url),
+            title: self.title.or(other.title),
+            description: self.description.or(other.description),
+            license: self.license.or(other.license),
+            build_url: self.build_url.or(other.build_url),
+            fork: self.fork.or(other.fork),
+        }
+    }
+
     /// All that is known, by name, for people.
     pub fn table(&self) -> Vec<(&'static str, &Found)> {
         let all = [
@@ -113,6 +135,7 @@ impl Facts {
             reference: text(&self.reference),
             sha: text(&self.sha),
             default_branch: text(&self.default_branch),
+            is_other_branch: self.is_other_branch,
             base_ref: text(&self.base_ref),
             commit_time: self.commit_seconds(),
             now,

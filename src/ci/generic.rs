@@ -1,9 +1,10 @@
 //! Other CI systems: a table, not code.
 
 use super::facts::{Defaults, Facts, Found};
+use super::git::web;
 use super::outputs::{self, CiError, Report, Written};
+use super::stated::stated;
 use super::style::LogStyle;
-use super::tekton::stated;
 use super::{Around, Ci, Env};
 
 /// What a CI system calls its things. Each list names variables, the first that is set counts.
@@ -213,18 +214,6 @@ impl Ci for Generic {
                 .iter()
                 .find_map(|name| Some(Found::new(env.get(name)?, *name)))
         };
-        // What is stated in our own variables wins; what the checkout says comes last.
-        let mut facts = stated(around);
-        let is_stated = |found: &Option<Found>| {
-            found
-                .as_ref()
-                .is_some_and(|found| found.source.starts_with("LONGSHORE_"))
-        };
-        let put = |place: &mut Option<Found>, found: Option<Found>| {
-            if !is_stated(place) && found.is_some() {
-                *place = found;
-            }
-        };
         let change = first(self.change).and_then(|found| {
             // CircleCI gives an address, Buildkite `false` where there is none.
             let number = found
@@ -273,25 +262,23 @@ impl Ci for Generic {
                 .as_ref()
                 .map(|reference| ("push", reference.source.clone())),
         };
-        put(
-            &mut facts.event,
-            event.map(|(value, source)| Found {
-                value: value.to_owned(),
-                source,
-            }),
-        );
-        put(&mut facts.reference, reference);
-        put(&mut facts.sha, first(self.sha));
-        put(&mut facts.base_ref, first(self.base));
-        put(&mut facts.default_branch, first(self.default_branch));
-        let page = first(self.url).map(|found| Found {
-            value: super::git::web(&found.value),
-            ..found
-        });
-        put(&mut facts.url, page.filter(|found| !found.value.is_empty()));
-        put(&mut facts.title, first(self.title));
-        put(&mut facts.build_url, first(self.build));
-        facts
+        let reported = Facts {
+            event: event.map(|(value, source)| Found::new(value, source)),
+            reference,
+            sha: first(self.sha),
+            base_ref: first(self.base),
+            default_branch: first(self.default_branch),
+            url: first(self.url)
+                .map(|found| Found {
+                    value: web(&found.value),
+                    ..found
+                })
+                .filter(|found| !found.value.is_empty()),
+            title: first(self.title),
+            build_url: first(self.build),
+            ..Facts::default()
+        };
+        reported.or(stated(around))
     }
 
     fn defaults(&self, around: &Around) -> Defaults {
@@ -303,7 +290,6 @@ impl Ci for Generic {
         };
         Defaults {
             context: first(self.checkout),
-            image: first(&["LONGSHORE_CI_IMAGE"]),
             ..Defaults::default()
         }
     }

@@ -72,6 +72,7 @@ impl Ci for GitHub {
             reference,
             sha: variable("GITHUB_SHA"),
             default_branch: event("/repository/default_branch"),
+            is_other_branch: false,
             base_ref,
             commit_time: event("/head_commit/timestamp"),
             url: event("/repository/html_url")

@@ -25,6 +25,7 @@ impl Ci for GitLab {
             reference: reference(env),
             sha: variable("CI_COMMIT_SHA"),
             default_branch: variable("CI_DEFAULT_BRANCH"),
+            is_other_branch: false,
             base_ref: variable("CI_MERGE_REQUEST_TARGET_BRANCH_NAME")
                 .or_else(|| variable("CI_EXTERNAL_PULL_REQUEST_TARGET_BRANCH_NAME")),
             commit_time: variable("CI_COMMIT_TIMESTAMP"),

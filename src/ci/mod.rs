@@ -21,6 +21,7 @@ mod gitlab;
 mod jenkins;
 mod journal;
 mod neutral;
+mod stated;
 mod style;
 mod summary;
 mod tekton;
@@ -32,8 +33,8 @@ pub use git::web;
 pub use journal::{Journal, Recorded, StepTime};
 pub use neutral::Neutralizer;
 pub use outputs::{CiError, Format, Report};
+pub use stated::stated;
 pub use style::{Annotation, LogStyle, Severity};
-pub use tekton::stated;
 
 /// A CI system: what it tells us, and what it wants to be told.
 pub trait Ci: std::fmt::Debug + Send + Sync {
@@ -85,6 +86,20 @@ pub fn detect(around: &Around) -> Option<&'static dyn Ci> {
         .zip(is_detected)
         .find(|(_, is_it)| *is_it);
     own.map(|(ci, _)| ci).or_else(|| generic::detect(env))
+}
+
+/// What a CI system says, unless variables of our own say otherwise.
+pub fn facts(ci: &dyn Ci, around: &Around) -> Facts {
+    stated::own(around).or(ci.facts(around))
+}
+
+/// What holds in a CI system where the user says nothing, unless variables of our own say otherwise.
+pub fn defaults(ci: &dyn Ci, around: &Around) -> Defaults {
+    let mut defaults = ci.defaults(around);
+    if let Some(image) = around.env.get("LONGSHORE_CI_IMAGE") {
+        defaults.image = Some(Found::new(image, "LONGSHORE_CI_IMAGE"));
+    }
+    defaults
 }
 
 /// How the log of whoever started us is written, told by the environment alone.

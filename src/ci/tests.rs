@@ -349,7 +349,7 @@ fn the_same_rules_give_the_same_tags_in_four_systems() {
                 let around = around(system, happened);
                 let ci = detect(&around).unwrap();
                 assert_eq!(ci.name(), system);
-                let facts = ci.facts(&around).for_metadata(NOW);
+                let facts = facts(ci, &around).for_metadata(NOW);
                 let found = tags(&rules(text).unwrap(), &flavor(flavor_text).unwrap(), &facts)
                     .unwrap()
                     .tags
@@ -387,7 +387,7 @@ fn the_same_caches_are_used_in_four_systems() {
             ),
         ] {
             let around = around(system, happened);
-            let facts = detect(&around).unwrap().facts(&around);
+            let facts = facts(detect(&around).unwrap(), &around);
             let scopes = facts.cache_scopes();
             let found: Vec<&str> = scopes.iter().map(|scope| &*scope.value).collect();
             // Jenkins names the default branch only in a build of it.
@@ -531,7 +531,7 @@ fn other_systems_by_their_table() {
         ),
     ] {
         let around = env(pairs);
-        let facts = detect(&around).unwrap().facts(&around);
+        let facts = facts(detect(&around).unwrap(), &around);
         let text = |found: Option<Found>| found.map(|found| found.value).unwrap_or_default();
         assert_eq!(
             (text(facts.reference), text(facts.event)),
@@ -585,7 +585,7 @@ fn a_fork_is_known() {
             Some("eve"),
         ),
     ] {
-        let facts = detect(&around).unwrap().facts(&around);
+        let facts = facts(detect(&around).unwrap(), &around);
         assert_eq!(facts.fork.map(|found| found.value).as_deref(), expect);
     }
 }

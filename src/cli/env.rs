@@ -31,7 +31,7 @@ pub(super) const VARIABLES: &[(&str, &str)] = &[
     (
         "LONGSHORE_CI_REF, LONGSHORE_CI_SHA, LONGSHORE_CI_EVENT, LONGSHORE_CI_BASE_REF, LONGSHORE_CI_DEFAULT_BRANCH, \
          LONGSHORE_CI_COMMIT_TIME, LONGSHORE_CI_URL, LONGSHORE_CI_TITLE, LONGSHORE_CI_BUILD_URL, LONGSHORE_CI_IMAGE",
-        "what a CI system without variables of its own (Tekton, Argo) knows of the commit and image",
+        "the commit, the event and the image, where the CI system says nothing (Tekton, Argo), or instead of what it says",
     ),
     (
         "LONGSHORE_REGISTRY_MAP, KANIKO_REGISTRY_MAP",

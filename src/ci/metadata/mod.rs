@@ -65,6 +65,8 @@ pub struct MetadataFacts {
     pub sha: String,
     /// The branch that the repository calls its default.
     pub default_branch: String,
+    /// Whether this is told to be another branch than that, which may be unknown then.
+    pub is_other_branch: bool,
     /// The branch that a change request goes to, or that a tag was made on.
     pub base_ref: String,
     /// When the commit was made, in seconds since 1970.
@@ -136,6 +138,14 @@ pub fn tags(rules: &[Rule], flavor: &Flavor, facts: &MetadataFacts) -> Result<Ta
     let mut ordered: Vec<&Rule> = rules.iter().collect();
     ordered.sort_by_key(|rule| std::cmp::Reverse(rule.priority));
     let mut result = Tags::default();
+    if rules.iter().any(asks_for_default_branch)
+        && facts.branch().is_some()
+        && facts.default_branch.is_empty()
+        && !facts.is_other_branch
+    {
+        let notice = "nothing tells which branch is the default one, so this one is taken for another: LONGSHORE_CI_DEFAULT_BRANCH names it";
+        result.notices.push(notice.to_owned());
+    }
     let mut is_latest = None;
     for rule in ordered {
         if !is_enabled(rule, facts)? {
@@ -173,6 +183,12 @@ pub fn tags(rules: &[Rule], flavor: &Flavor, facts: &MetadataFacts) -> Result<Ta
     }
     result.version = result.tags.first().cloned().unwrap_or_default();
     Ok(result)
+}
+
+/// Whether what a rule makes depends on which branch is the default one.
+fn asks_for_default_branch(rule: &Rule) -> bool {
+    let is_edge = matches!(&rule.kind, Kind::Edge { branch } if branch.is_empty());
+    is_edge || rule.text.contains("default_branch")
 }
 
 fn add(text: &str, result: &mut Tags) {

@@ -12,6 +12,7 @@ fn facts(event: &str, reference: &str) -> MetadataFacts {
         reference: reference.to_owned(),
         sha: SHA.to_owned(),
         default_branch: "main".to_owned(),
+        is_other_branch: false,
         base_ref: "dev".to_owned(),
         commit_time: Some(NOW - 86_400),
         now: NOW,
