@@ -5,7 +5,7 @@ set -euo pipefail
 . "$(dirname "$0")/check.sh"
 build="/longshore/longshore build --isolation=inplace --no-push --insecure-registry $LONGSHORE_TEST_REGISTRY --build-arg REGISTRY=$LONGSHORE_TEST_REGISTRY"
 
-mkdir -p "$work/contexts"/{good,bad,secret,slow,hidden,hostname,mounted/over,hostname} "$work/out" "$work/data"
+mkdir -p "$work/contexts"/{good,bad,secret,slow,hidden,hostname} "$work/out" "$work/data"
 cat >"$work/contexts/good/Dockerfile" <<'DOCKERFILE'
 ARG REGISTRY
 FROM ${REGISTRY}/base/busybox:1 AS first
@@ -55,30 +55,6 @@ ARG REGISTRY
 FROM ${REGISTRY}/base/busybox:1
 RUN hostname > /hostname
 DOCKERFILE
-cat >"$work/contexts/hostname/Dockerfile" <<'DOCKERFILE'
-ARG REGISTRY
-FROM ${REGISTRY}/base/busybox:1
-RUN hostname > /hostname
-DOCKERFILE
-# Every kind of mount, where there is something already, where there is nothing, and in /dev, which does not go with the tree.
-cat >"$work/contexts/mounted/Dockerfile" <<'DOCKERFILE'
-ARG REGISTRY
-FROM ${REGISTRY}/base/busybox:1 AS filled
-RUN mkdir /filling && for n in $(seq 50); do echo $n > /filling/$n; done
-FROM ${REGISTRY}/base/busybox:1
-RUN mkdir /over && echo kept > /over/kept && echo kept > /file
-RUN --mount=type=secret,id=planted,required --mount=type=secret,id=planted,target=/file --mount=type=secret,id=planted,target=/dev/deep/planted \
-    --mount=type=cache,id=precious,target=/precious --mount=type=cache,id=filled,from=filled,source=/filling,target=/filled \
-    --mount=type=bind,source=over,target=/over --mount=type=bind,from=filled,source=/filling,target=/new/bound,rw --mount=type=tmpfs,target=/memory \
-    test "$(cat /file)" = planted-mount && test "$(ls /filled | wc -l)" = 50 && echo used >> /precious/log && echo trace > /memory/trace && \
-    echo trace > /new/bound/1 && sleep 0.2 && echo done > /done
-RUN --mount=type=secret,id=planted,target=/dev/shm/planted <<SCRIPT
-#!/bin/sh
-grep -q planted-mount /dev/shm/planted && sleep 0.1 && echo done > /script
-SCRIPT
-DOCKERFILE
-for n in $(seq 300); do echo "$n" >"$work/contexts/mounted/over/$n"; done
-echo planted-mount >"$work/planted"
 
 # `/` as a listing: everything on its own file system with type, mode, owner, size and target; /proc and mounts are left out by -xdev.
 listing="find / -xdev ! -path '/out*' ! -path '/data*' ! -path '/longshore/state*' ! -path '/proc*' -exec stat -c '%n %F %a %u:%g %s' {} + | sort"
@@ -91,23 +67,7 @@ described() { # NAME ENTRY...: the image of that name is whole, and has these pa
 }
 one() { echo "$build --context /contexts/$1 --dockerfile /contexts/$1/Dockerfile --oci-layout-path /out/$2"; }
 
-mounted() { echo "$(one mounted "$1") --secret id=planted,src=/planted"; }
-# What a mount could leave behind: a name in the tree or in the container's memory, or a secret anywhere.
-traces="find / -xdev \( -name planted -o -name filled -o -name precious -o -name memory -o -name bound -o -name .longshore \) ! -path '/proc*' ! -path '/out*' ! -path /planted
-  find /dev -name planted -o -name deep -o -name pipes -o -name SCRIPT; grep -rl planted-mount / --exclude-dir=proc --exclude-dir=sys --exclude=planted 2>/dev/null
-  grep -rl planted-mount /dev /longshore/state 2>/dev/null"
-no_trace() { # in the container
-  local found
-  found=$(inside "{ $traces; } | grep -v '^/contexts/'" || true)
-  echo "$found"
-  [ -z "$found" ]
-}
-cache_is_whole() { # what it held is there, and a copy that was begun is whole or absent
-  inside "set -e; grep -rqx precious /longshore/state/cache-mounts/*/*/tree/log; for tree in /longshore/state/cache-mounts/*/*/tree; do
-    test ! -e \$tree/1 || test \$(ls \$tree | wc -l) = 50; done"
-}
-
-container --env PLANTED=planted-secret --volume "$work/planted:/planted:ro" --volume "$work/contexts:/contexts:ro" --volume "$work/out:/out" --volume "$work/data:/data"
+container --env PLANTED=planted-secret --volume "$work/contexts:/contexts:ro" --volume "$work/out:/out" --volume "$work/data:/data"
 inside "$listing" >"$work/before"
 check "the first build" inside "$(one good good1)"
 check "its image is right" described good1 first second
@@ -169,43 +129,4 @@ rm -rf "$work/out/killed"
 check "killed: the next build puts it right" inside "$(one good good3)"
 check "killed: and its image is right" described good3 first second
 check "killed: and / is as it was" unchanged
-
-check "a host name has no effect" inside "$(one hostname hostname1) --build-arg BUILDKIT_SANDBOX_HOSTNAME=given.example 2>/out/hostname.log"
-check "which is said" grep -F "BUILDKIT_SANDBOX_HOSTNAME has no effect in place" "$work/out/hostname.log"
-# The name is as long as the file: of the container and not the one that was given.
-named() { # NAME: of the image, whose /hostname is the container's name and a line feed
-  described "$1" hostname && jq -e --argjson size "$(($(inside hostname | wc -c)))" '.tree.hostname.size == $size' "$work/description"
-}
-check "commands see the container's" named hostname1
-check "without it nothing is said" inside "$(one hostname hostname2) 2>/out/hostname.log"
-check "not a word" refuses grep -F BUILDKIT_SANDBOX_HOSTNAME "$work/out/hostname.log"
-
-whole() { # NAME: the image has what was beneath the mounts, and nothing of them
-  described "$1" done script over/kept file || return 1
-  jq -e '[.tree | keys[] | select(test("^(run/secrets|precious|filled|memory|new|over/1|dev/)"))] == [] and .tree.file.size == 5' "$work/description"
-}
-check "mounts of all kinds" inside "$(mounted mounted1)"
-check "mounts: the image has nothing of them" whole mounted1
-check "mounts: / is as it was" unchanged
-check "mounts: without a trace" no_trace
-inside "echo precious > \$(dirname \$(grep -rl used /longshore/state/cache-mounts/*/*/tree/log))/log"
-killed() { # WHEN NAME: kills a build of `mounted` when that command succeeds, and checks what the next start finds
-  inside "$(mounted killed) >/dev/null 2>&1 & n=0; until $1 || [ \$n = 4000 ]; do n=\$((n + 1)); done; killall -9 longshore 2>/dev/null; sleep 0.2; test \$n -lt 4000" &&
-    rm -rf "$work/out/killed" && inside "/longshore/longshore restore" && unchanged && no_trace && cache_is_whole
-}
-for path in /run/secrets/planted /over/1 /over/300 /file.gone /filled /new/bound/1 /memory /dev/deep/planted /done /script /dev/pipes/SCRIPT /dev/shm/planted; do
-  case $path in
-  /file.gone) check "mounts: killed as /file is covered" killed "grep -q planted-mount /file 2>/dev/null" ;;
-  *) check "mounts: killed as $path appears" killed "test -e $path" ;;
-  esac
-done
-for path in /run/secrets/planted /filled /new/bound /memory /dev/deep/planted /dev/pipes/SCRIPT; do
-  check "mounts: killed as $path goes" killed "{ test -e $path && while test -e $path; do :; done; }"
-done
-inside "$(mounted killed) >/dev/null 2>&1 & until test -e /dev/pipes/SCRIPT; do :; done; killall -9 longshore" || true
-rm -rf "$work/out/killed"
-check "mounts: killed, and the next build puts it right" inside "$(mounted mounted2)"
-check "mounts: killed, and its image is right" whole mounted2
-check "mounts: killed, and without a trace" no_trace
-check "mounts: killed, and the caches are whole" cache_is_whole
 finish
