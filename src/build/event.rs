@@ -78,6 +78,17 @@ pub enum StepResult {
 pub enum Event {
     /// The isolation that was chosen, in words.
     Isolation(String),
+    /// A part of a context that is elsewhere has arrived.
+    ContextFetching {
+        /// Where it comes from.
+        source: String,
+        /// Bytes so far.
+        done: u64,
+        /// Bytes in all, where they are known.
+        total: Option<u64>,
+    },
+    /// Nothing of that context arrives any more, whether it is whole or not.
+    ContextFetched,
     /// The context is at hand.
     ContextReady {
         /// Where it came from.

@@ -16,6 +16,7 @@ mod error;
 mod event;
 mod explain;
 mod fetch;
+mod fetching;
 mod filter;
 mod keys;
 mod layers;
@@ -46,7 +47,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::{self, Cache};
-use crate::context::{self, Context, Network};
+use crate::context::{self, Context, Network, Progress};
 use crate::dockerfile;
 use crate::dockerfile::lint::Report;
 use crate::http::Http;
@@ -71,6 +72,7 @@ use ahead::{Faults, Hits, Look};
 use caching::Caches;
 use engine::Engine;
 use fetch::Image;
+use fetching::Fetching;
 use keys::Keys;
 use named::NamedFiles;
 use need::Needs;
@@ -154,6 +156,7 @@ pub fn run(
         http: &http,
         git: &request.git,
         limit: request.context_limit,
+        progress: Progress::untold(),
     };
     let no_context = |error: context::ContextError| {
         if services.token.is_cancelled() {
@@ -163,14 +166,17 @@ pub fn run(
         }
     };
     let sub_path = request.context_sub_path.as_deref();
-    let mut context = Context::fetch(
-        &request.context,
-        sub_path,
-        Some(&request.dockerfile),
-        &scratch,
-        network,
-    )
-    .map_err(no_context)?;
+    let mut context = {
+        let fetching = Fetching::new(events, request.context.to_string());
+        let tell = |done, total| fetching.tell(done, total);
+        let network = Network {
+            progress: Progress::new(&tell),
+            ..network
+        };
+        let dockerfile = Some(&request.dockerfile);
+        Context::fetch(&request.context, sub_path, dockerfile, &scratch, network)
+            .map_err(no_context)?
+    };
     events.send(Event::ContextReady {
         source: request.context.to_string(),
         commit: context.fetched().map(|fetched| fetched.commit.clone()),

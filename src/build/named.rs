@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::context::{Context, Network};
+use crate::context::{Context, Network, Progress};
 use crate::http::Http;
 use crate::oci::{Digest, ImageConfig, Manifest};
 use crate::output::{self, Content, LayerSource};
@@ -10,6 +10,7 @@ use crate::plan::{ContextKind, CopyFrom, ImageUse, NamedContext, Plan, RunMount,
 use crate::registry::{BlobSource, ResolvedImage};
 
 use super::fetch::{Image, with_layers};
+use super::fetching::Fetching;
 use super::request::{BuildContext, ContextPlace};
 use super::sources::SourceTree;
 use super::{BuildError, Request, Services};
@@ -72,6 +73,8 @@ pub(super) fn open(
                     label: context.label.clone(),
                     source: Box::new(source),
                 };
+                let fetching = Fetching::new(&*services.events, source.to_string());
+                let tell = |done, total| fetching.tell(done, total);
                 let network = Network {
                     runtime: &services.runtime,
                     token: &services.token,
@@ -80,6 +83,7 @@ pub(super) fn open(
                     // A credential of the build context goes to its own host only.
                     git: &request.git,
                     limit: request.context_limit,
+                    progress: Progress::new(&tell),
                 };
                 let place = scratch.join(format!("named-{number}"));
                 let mut files =

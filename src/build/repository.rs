@@ -7,6 +7,7 @@
 
 use std::path::Path;
 
+use crate::context::Progress;
 use crate::context::git::{self, GitAccess, GitError, GitServices, GitSource, GitSourceError};
 use crate::http::Http;
 use crate::plan::{CopySource, Pinned, Plan, RepositorySource, StepKind};
@@ -32,6 +33,7 @@ impl Git<'_> {
             runtime: &self.services.runtime,
             cancel: &self.services.token,
             access: self.access,
+            progress: Progress::untold(),
         };
         work(&services).map_err(|error| CopyError::Repository(Box::new(error)))
     }

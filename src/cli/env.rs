@@ -127,6 +127,10 @@ pub(super) const VARIABLES: &[(&str, &str)] = &[
         "the private key for repositories over SSH and the hosts that are believed, each as a file or its content, beside ~/.ssh",
     ),
     (
+        "GIT_SSH_KEY_PASSPHRASE",
+        "the passphrase of the keys for repositories over SSH that have one",
+    ),
+    (
         "GIT_PULL_METHOD",
         "how the server of a git:// context is spoken to: https, or http",
     ),

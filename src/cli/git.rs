@@ -124,6 +124,7 @@ fn ssh(env: &Env) -> Result<SshAccess, UsageError> {
     let directory = env.os("HOME").map(|home| Path::new(home).join(".ssh"));
     let mut access = SshAccess {
         agent: env.os("SSH_AUTH_SOCK").map(PathBuf::from),
+        passphrase: env.text("GIT_SSH_KEY_PASSPHRASE").map(Secret::new),
         ..SshAccess::default()
     };
     if let Some(text) = text_or_file(env, "GIT_SSH_KEY", "PRIVATE KEY")? {

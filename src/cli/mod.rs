@@ -15,6 +15,7 @@ mod diagnostic;
 mod doctor;
 mod env;
 mod explain;
+mod fetching;
 mod flags;
 mod git;
 mod index;

@@ -18,6 +18,7 @@ use crate::oci::Digest;
 
 use super::diagnostic::SourceText;
 use super::explain;
+use super::fetching::Fetching;
 use super::flags::{LogFormat, Verbosity};
 use super::runner_log::{Log, PlatformState};
 use super::terminal::Stderr;
@@ -52,7 +53,9 @@ pub(super) struct State {
     display: HashMap<String, String>,
     transfers: HashMap<(Direction, Digest), (u64, u64)>,
     pushed_bytes: u64,
-    bar: Option<ProgressBar>,
+    pub(super) bar: Option<ProgressBar>,
+    /// The context that is being downloaded.
+    pub(super) fetching: Option<Fetching>,
     /// The stream whose last piece of a RUN's output ended in the middle of a line.
     mid_line: Option<Stream>,
     /// Output of RUNs that is not a whole line yet, by stage and stream, where lines are written as a whole: in JSON, and
@@ -65,7 +68,7 @@ pub(super) struct State {
 }
 
 /// How often the bar is drawn: often enough to be seen to move.
-const DRAWS_A_SECOND: u8 = 10;
+pub(super) const DRAWS_A_SECOND: u8 = 10;
 
 /// The longest part of a line that a JSON log keeps back until the line ends, in bytes.
 const PARTIAL_MAX: usize = 64 * 1024;
@@ -309,6 +312,8 @@ impl Events for Renderer {
             Event::Isolation(text) => {
                 self.line(state, Level::Info, &format!("isolation: {text}"), json!({"isolation": text}));
             }
+            Event::ContextFetching { source, done, total } => self.fetching(state, &source, done, total),
+            Event::ContextFetched => Self::end_fetching(state),
             Event::ContextReady { source, commit: None } => {
                 self.line(state, Level::Info, &format!("context: {source}"), json!({"context": source}));
             }

@@ -16,6 +16,8 @@ use super::Source;
 use super::dockerfile::{self, DockerfileSource};
 use super::git::{self, Fetched, GitAccess, GitError, GitServices};
 use super::ignore::{Ignore, IgnoreError};
+use super::progress::{Counted, Progress};
+use super::prune::prune;
 use super::unpack::{Unpack, buffered, new_directory};
 use super::web::DownloadError;
 
@@ -40,6 +42,8 @@ pub struct Context {
     ignore: Option<Ignore>,
     /// Whether the files came from elsewhere: then nothing outside of them is read in their name.
     is_confined: bool,
+    /// Whether the files are our own, out of an archive: what nobody may see need not stay.
+    is_unpacked: bool,
     fetched: Option<Fetched>,
     /// The Dockerfile, if it came in place of the files.
     given: Option<DockerfileText>,
@@ -60,6 +64,8 @@ pub struct Network<'a> {
     pub git: &'a GitAccess,
     /// The most that an archive may unpack to, in bytes.
     pub limit: u64,
+    /// Is told how far a download has come.
+    pub progress: Progress<'a>,
 }
 
 /// A Dockerfile's place and text.
@@ -196,7 +202,8 @@ pub enum ContextError {
 
 impl Context {
     /// Gets the files of `source`; an archive is extracted below `scratch` while it is read, and kept nowhere else. What
-    /// the ignore rules that go with the Dockerfile hide is not written, if the archive can be read again should they come late.
+    /// the ignore rules that go with the Dockerfile hide is not written, if the archive can be read again should they come late;
+    /// else it goes as soon as the rules are known.
     ///
     /// # Errors
     /// [`ContextError`] says what is not there or cannot be read.
@@ -241,13 +248,15 @@ impl Context {
             Source::Object(location) => {
                 let object = network.runtime.block_on(network.stores.open(location))?;
                 unpack.sieved(&mut || {
+                    let size = Some(object.head().size);
                     let reader = object.clone().read(network.runtime, network.token.clone());
-                    Ok(Box::new(reader))
+                    Ok(Box::new(Counted::new(reader, size, network.progress)))
                 })?
             }
             Source::Web(archive) => unpack.sieved(&mut || {
                 let download = archive.open(network.http, network.runtime, network.token)?;
-                Ok(Box::new(download))
+                let length = download.length;
+                Ok(Box::new(Counted::new(download, length, network.progress)))
             })?,
             Source::Layout(layout) => {
                 let directory = new_directory(scratch)?;
@@ -261,6 +270,7 @@ impl Context {
                     runtime: network.runtime,
                     cancel: network.token,
                     access: network.git,
+                    progress: network.progress,
                 };
                 let done = git::fetch(repository, &directory, scratch, &services)
                     .map_err(|error| ContextError::Git(Box::new(error)))?;
@@ -269,6 +279,14 @@ impl Context {
             }
         };
         let mut context = Self::open_fetched(directory, sub_path)?;
+        context.is_unpacked = match source {
+            Source::Archive(_)
+            | Source::Stdin
+            | Source::Dash
+            | Source::Object(_)
+            | Source::Web(_) => true,
+            Source::Directory(_) | Source::Layout(_) | Source::Git(_) => false,
+        };
         context.fetched = fetched;
         context.given = given;
         Ok(context)
@@ -308,6 +326,7 @@ impl Context {
             rootfs,
             ignore: None,
             is_confined: false,
+            is_unpacked: false,
             fetched: None,
             given: None,
         })
@@ -487,7 +506,11 @@ impl Context {
 
     fn set_ignore(&mut self, text: Option<(String, Vec<u8>)>) -> Result<(), ContextError> {
         if let Some((name, bytes)) = text {
-            self.ignore = Some(Ignore::parse(&bytes, &name)?);
+            let rules = Ignore::parse(&bytes, &name)?;
+            if self.is_unpacked {
+                prune(&self.rootfs, &rules);
+            }
+            self.ignore = Some(rules);
         }
         Ok(())
     }

@@ -29,11 +29,11 @@ pub(super) struct Unpack<'a> {
 }
 
 /// Opens an archive at its beginning.
-type Open<'a> = &'a mut dyn FnMut() -> Result<Box<dyn BufRead + Send>, ContextError>;
+type Open<'a, 'n> = &'a mut dyn FnMut() -> Result<Box<dyn BufRead + Send + 'n>, ContextError>;
 
 impl Unpack<'_> {
     /// Extracts what a build can see of an archive that can be opened again.
-    pub(super) fn sieved(&self, open: Open<'_>) -> Result<PathBuf, ContextError> {
+    pub(super) fn sieved(&self, open: Open<'_, '_>) -> Result<PathBuf, ContextError> {
         let mut archive = open()?;
         let directory = new_directory(self.scratch)?;
         let rootfs = Rootfs::open(&directory)?;

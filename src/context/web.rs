@@ -1,9 +1,12 @@
-//! An archive behind a URL, as a stream: what breaks off goes on where it broke, and never with another version of the file.
+//! An archive behind a URL, as a stream: what breaks off goes on where it broke, and never with another version of the file. A
+//! large one comes in parts, several at a time, where the server gives parts.
 
 use std::fmt;
 use std::io::{self, BufRead, Read};
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
+use futures_util::StreamExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -16,8 +19,13 @@ use crate::http::{
 };
 use crate::oci::{Digest, DigestError, Digester};
 
-/// So many pieces of the network wait to be read: with their usual size, well below a megabyte.
+use super::ranges::{LARGE, PART_SIZE, Ranges, begins_at};
+
+/// So many pieces wait to be read: as the network has them, well below a megabyte.
 const WAITING: usize = 16;
+
+/// A part is handed over in pieces of so many bytes; those that wait are no more than a part.
+const PIECE_SIZE: usize = 128 << 10;
 
 /// An archive at a URL, `https://HOST/PATH[#ALGORITHM:DIGITS]`.
 #[derive(Clone, PartialEq, Eq)]
@@ -62,6 +70,12 @@ pub enum DownloadError {
         url: String,
         /// How far it came.
         received: u64,
+    },
+    /// It is another file than at the beginning.
+    #[error("{url} was changed while it was downloaded")]
+    Changed {
+        /// The URL.
+        url: String,
     },
     /// There is less than was promised.
     #[error("{url} ended after {received} of {expected} bytes")]
@@ -114,6 +128,7 @@ impl WebArchive {
                 response = transfer.ask() => response,
             }
         })?;
+        let length = transfer.expected;
         let (sender, pieces) = mpsc::channel(WAITING);
         let token = token.clone();
         runtime.spawn(async move {
@@ -129,6 +144,7 @@ impl WebArchive {
         Ok(Download {
             pieces,
             piece: Bytes::new(),
+            length,
         })
     }
 }
@@ -153,6 +169,8 @@ impl fmt::Debug for WebArchive {
 pub(super) struct Download {
     pieces: mpsc::Receiver<Result<Bytes, DownloadError>>,
     piece: Bytes,
+    /// The length of the whole, if the server says.
+    pub(super) length: Option<u64>,
 }
 
 impl BufRead for Download {
@@ -182,6 +200,43 @@ impl Read for Download {
     }
 }
 
+/// A request that got no answer of success.
+pub(super) struct Unanswered {
+    pub(super) error: DownloadError,
+    /// The wait that the server asks for.
+    pub(super) asked: Option<Duration>,
+}
+
+impl From<DownloadError> for Unanswered {
+    fn from(error: DownloadError) -> Self {
+        Self { error, asked: None }
+    }
+}
+
+impl Unanswered {
+    /// Waits before another try, or gives the error back where there is none.
+    pub(super) async fn wait(self, backoff: &mut http::Backoff) -> Result<(), DownloadError> {
+        let may_pass = match &self.error {
+            DownloadError::Status { status, .. } => is_transient(*status),
+            DownloadError::Http(error) => error.is_transient(),
+            DownloadError::Length { .. } => true,
+            DownloadError::CannotGoOn { .. }
+            | DownloadError::Changed { .. }
+            | DownloadError::Checksum { .. }
+            | DownloadError::Cancelled => false,
+        };
+        match backoff.next_wait(self.asked).filter(|_| may_pass) {
+            Some(wait) => {
+                tokio::time::sleep(wait).await;
+                Ok(())
+            }
+            None => Err(self.error),
+        }
+    }
+}
+
+type Pieces = mpsc::Sender<Result<Bytes, DownloadError>>;
+
 struct Transfer {
     http: Http,
     request: Request,
@@ -191,8 +246,12 @@ struct Transfer {
     digester: Option<Digester>,
     backoff: http::Backoff,
     received: u64,
+    /// What has arrived and was not handed over.
+    rest: Bytes,
     /// The length of the whole, if the server says.
     expected: Option<u64>,
+    /// Whether the server says that it gives parts.
+    gives_parts: bool,
     /// What changes when the file changes.
     validator: Option<HeaderValue>,
 }
@@ -219,7 +278,9 @@ impl Transfer {
             checksum: archive.checksum.clone(),
             digester: archive.checksum.as_ref().map(Digest::digester),
             received: 0,
+            rest: Bytes::new(),
             expected: None,
+            gives_parts: false,
             validator: None,
         }
     }
@@ -236,39 +297,18 @@ impl Transfer {
                     request = request.header(header::IF_RANGE, validator.clone());
                 }
             }
-            let (error, asked) = match self.http.send(request).await {
+            let unanswered = match self.http.send(request).await {
                 Ok(response) if response.status().is_success() => return self.accept(response),
                 Ok(response) => {
                     let (status, url) = (response.status(), self.name.clone());
-                    let asked = retry_after(response.headers());
-                    (DownloadError::Status { url, status }, asked)
+                    Unanswered {
+                        error: DownloadError::Status { url, status },
+                        asked: retry_after(response.headers()),
+                    }
                 }
-                Err(error) => (error.into(), None),
+                Err(error) => DownloadError::from(error).into(),
             };
-            self.wait(error, asked).await?;
-        }
-    }
-
-    /// Waits before another try, or gives the error back where there is none.
-    async fn wait(
-        &mut self,
-        error: DownloadError,
-        asked: Option<std::time::Duration>,
-    ) -> Result<(), DownloadError> {
-        let may_pass = match &error {
-            DownloadError::Status { status, .. } => is_transient(*status),
-            DownloadError::Http(error) => error.is_transient(),
-            DownloadError::Length { .. } => true,
-            DownloadError::CannotGoOn { .. }
-            | DownloadError::Checksum { .. }
-            | DownloadError::Cancelled => false,
-        };
-        match self.backoff.next_wait(asked).filter(|_| may_pass) {
-            Some(wait) => {
-                tokio::time::sleep(wait).await;
-                Ok(())
-            }
-            None => Err(error),
+            unanswered.wait(&mut self.backoff).await?;
         }
     }
 
@@ -276,6 +316,7 @@ impl Transfer {
         let headers = response.headers();
         if self.received == 0 {
             self.expected = response.content_length();
+            self.gives_parts = response.header(&header::ACCEPT_RANGES) == Some("bytes");
             let etag = headers.get(header::ETAG);
             // A weak tag may be that of other bytes (RFC 9110 section 8.8.1).
             let strong = etag.filter(|tag| !tag.as_bytes().starts_with(b"W/"));
@@ -285,12 +326,8 @@ impl Transfer {
             return Ok(response);
         }
         let goes_on = response.status() == StatusCode::PARTIAL_CONTENT
-            && response
-                .header(&header::CONTENT_RANGE)
-                .and_then(|range| range.strip_prefix("bytes ")?.split_once('-'))
-                .is_some_and(|(start, _)| start.parse() == Ok(self.received));
-        // A checksum tells whether it is the same file, if nothing else does.
-        if goes_on && (self.validator.is_some() || self.checksum.is_some()) {
+            && begins_at(&response, self.received, None);
+        if goes_on && self.can_go_on() {
             return Ok(response);
         }
         Err(DownloadError::CannotGoOn {
@@ -299,44 +336,98 @@ impl Transfer {
         })
     }
 
-    async fn run(
-        mut self,
-        mut response: Response,
-        sender: &mpsc::Sender<Result<Bytes, DownloadError>>,
+    /// Whether it would show that there is another file meanwhile: a checksum tells, if nothing else does.
+    fn can_go_on(&self) -> bool {
+        self.validator.is_some() || self.checksum.is_some()
+    }
+
+    /// The file in parts, if it is worth it.
+    fn ranges(&self) -> Option<Ranges> {
+        let length = self.expected.filter(|length| *length >= LARGE)?;
+        (self.gives_parts && self.can_go_on()).then(|| Ranges {
+            http: self.http.clone(),
+            request: self.request.clone(),
+            name: self.name.clone(),
+            length,
+            validator: self.validator.clone(),
+        })
+    }
+
+    /// Downloads all of it: in parts where the server gives a second one while it sends the first, else in one answer.
+    async fn run(mut self, mut response: Response, pieces: &Pieces) -> Result<(), DownloadError> {
+        if let Some(ranges) = self.ranges() {
+            let first = self.pass(&mut response, Some(PART_SIZE), pieces);
+            let (passed, second) = tokio::join!(first, ranges.begin(PART_SIZE));
+            passed?;
+            if let Some(second) = second {
+                drop(response);
+                let mut parts = std::pin::pin!(ranges.parts(PART_SIZE, second));
+                while let Some(part) = parts.next().await {
+                    let mut part = part?;
+                    while !part.is_empty() {
+                        let piece = part.split_to(part.len().min(PIECE_SIZE));
+                        self.hand_over(piece, pieces).await?;
+                    }
+                }
+                return self.check();
+            }
+        }
+        self.pass(&mut response, None, pieces).await?;
+        self.check()
+    }
+
+    /// Hands over what arrives, up to `end` if there is one; what breaks off goes on where it broke.
+    async fn pass(
+        &mut self,
+        response: &mut Response,
+        end: Option<u64>,
+        pieces: &Pieces,
     ) -> Result<(), DownloadError> {
         loop {
             let before = self.received;
             let error = loop {
-                match response.chunk().await {
-                    Ok(Some(piece)) => {
-                        self.received += piece.len() as u64;
-                        if let Some(digester) = &mut self.digester {
-                            digester.update(&piece);
-                        }
-                        if sender.send(Ok(piece)).await.is_err() {
-                            return Ok(());
-                        }
-                    }
-                    Ok(None) => match self.expected {
-                        Some(expected) if expected != self.received => {
-                            let (url, received) = (self.name.clone(), self.received);
-                            break DownloadError::Length {
-                                url,
-                                expected,
-                                received,
-                            };
-                        }
-                        Some(_) | None => return self.check(),
-                    },
-                    Err(error) => break error.into(),
+                if end == Some(self.received) {
+                    return Ok(());
                 }
+                let mut piece = std::mem::take(&mut self.rest);
+                if piece.is_empty() {
+                    piece = match response.chunk().await {
+                        Ok(Some(piece)) => piece,
+                        Ok(None) => match self.expected {
+                            Some(expected) if expected != self.received => {
+                                let (url, received) = (self.name.clone(), self.received);
+                                break DownloadError::Length {
+                                    url,
+                                    expected,
+                                    received,
+                                };
+                            }
+                            Some(_) | None => return Ok(()),
+                        },
+                        Err(error) => break error.into(),
+                    };
+                }
+                let room = end.map_or(u64::MAX, |end| end - self.received);
+                let room = usize::try_from(room).unwrap_or(usize::MAX);
+                self.rest = piece.split_off(piece.len().min(room));
+                self.hand_over(piece, pieces).await?;
             };
             if self.received > before {
                 self.backoff.progressed();
             }
-            self.wait(error, None).await?;
-            response = self.ask().await?;
+            Unanswered::from(error).wait(&mut self.backoff).await?;
+            *response = self.ask().await?;
         }
+    }
+
+    async fn hand_over(&mut self, piece: Bytes, pieces: &Pieces) -> Result<(), DownloadError> {
+        self.received += piece.len() as u64;
+        if let Some(digester) = &mut self.digester {
+            digester.update(&piece);
+        }
+        // A reader that went away has read enough.
+        let sent = pieces.send(Ok(piece)).await;
+        sent.map_err(|_| DownloadError::Cancelled)
     }
 
     fn check(self) -> Result<(), DownloadError> {

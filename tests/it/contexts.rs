@@ -1,6 +1,10 @@
 //! Where the files come from.
 
+use std::fs;
+use std::sync::{Arc, Mutex};
+
 use crate::image::{Image, gzip, tar_of};
+use crate::mock::{Mock, Reply};
 use crate::program::Scene;
 
 const DOCKERFILE: &str = "FROM scratch\nCOPY a /a\n";
@@ -51,7 +55,7 @@ fn archives_plain_and_compressed() {
         gzip(&archive()),
         zstd::encode_all(&archive()[..], 1).unwrap(),
     ] {
-        std::fs::write(&path, &bytes).unwrap();
+        fs::write(&path, &bytes).unwrap();
         let source = format!("tar://{}", path.display());
         let image = scene.longshore(&["build", "-c", &source]).image();
         let file = image.file("a");
@@ -83,13 +87,13 @@ fn what_the_ignore_rules_hide_is_not_extracted() {
             .args(["--reproducible", "-c", context])
     };
     let context = format!("tar://{}", path.display());
-    std::fs::write(&path, tar_of(&entries)).unwrap();
+    fs::write(&path, tar_of(&entries)).unwrap();
     let limited = |context: &str| call(context).after("trap '' XFSZ; ulimit -f 2048");
     let digest = limited(&context).success().stdout;
     let image = Image::of_layout(&scene.out("image"));
     assert_eq!(image.file("a").text(), "packed");
     assert!(image.layers[0].get("big").is_none());
-    // What cannot be read again is extracted whole: this limit is one.
+    // What cannot be read again is extracted whole, since a link may name what is hidden: this limit is one.
     limited("tar://stdin")
         .stdin(tar_of(&entries))
         .mistake()
@@ -97,11 +101,76 @@ fn what_the_ignore_rules_hide_is_not_extracted() {
     // Late rules, and no rules that can be known: the same image.
     for order in [[1, 2, 3, 0], [3, 2, 1, 0]] {
         let entries = order.map(|at| entries[at]);
-        std::fs::write(&path, tar_of(&entries)).unwrap();
+        fs::write(&path, tar_of(&entries)).unwrap();
         assert_eq!(call(&context).success().stdout, digest);
         let call = call("tar://stdin").stdin(tar_of(&entries));
         assert_eq!(call.success().stdout, digest);
     }
+}
+
+/// What is hidden is gone before the build goes on, also where it had to be written: a registry looks, when it is asked for an
+/// image. What is left looks as if nothing had been there.
+#[test]
+fn what_the_ignore_rules_hide_does_not_stay() {
+    let Some(scene) = Scene::new() else { return };
+    let entries = [
+        ("d/", 'd', "", 0o755),
+        ("d/big", 'f', "hidden", 0o644),
+        ("d/linked", 'h', "d/big", 0o644),
+        ("d/a", 'f', "packed", 0o644),
+        ("hidden/x", 'f', "hidden", 0o644),
+        ("Dockerfile", 'f', "FROM scratch\nCOPY d /d\n", 0o644),
+        (".dockerignore", 'f', "**/big\nhidden\n", 0o644),
+    ];
+    let path = scene.root().join("context.tar");
+    fs::write(&path, tar_of(&entries)).expect("a file");
+    let file = format!("tar://{}", path.display());
+    let unpacked = scene.dir("unpacked").path("unpacked");
+    let done = std::process::Command::new("tar")
+        .arg("-xf")
+        .arg(&path)
+        .arg("-C")
+        .arg(&unpacked)
+        .status();
+    assert!(done.expect("tar").success());
+    let call = |context: &str| {
+        let call = scene.longshore(&["build", "--no-push", "-c", context]);
+        call.env("SOURCE_DATE_EPOCH", "2000000000")
+            .stdin(tar_of(&entries))
+    };
+    let expect = call(&unpacked.display().to_string()).success().stdout;
+    for context in ["tar://stdin", "-", &file] {
+        assert_eq!(call(context).success().stdout, expect, "{context}");
+    }
+
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (state, found) = (scene.state(), Arc::clone(&seen));
+    let mock = Mock::start(move |_| {
+        let listed = std::process::Command::new("find")
+            .arg(&state)
+            .args(["-path", "*/context/*"])
+            .output();
+        let listed = String::from_utf8(listed.expect("find").stdout).expect("text");
+        *found.lock().expect("no panic") = listed.lines().map(str::to_owned).collect();
+        Reply::Full(404, vec![], vec![])
+    });
+    let dockerfile = format!(
+        "FROM {}/none\nCOPY d /d\n",
+        mock.url().trim_start_matches("http://")
+    );
+    let mut entries = entries;
+    entries[5].2 = &dockerfile;
+    let asking = |context: &str| {
+        let call = scene.longshore(&["build", "--no-push", "--insecure-pull", "-c", context]);
+        call.stdin(tar_of(&entries)).mistake();
+        let names = std::mem::take(&mut *seen.lock().expect("no panic"));
+        let has = |name: &str| names.iter().any(|path| path.ends_with(name));
+        assert!(has("/d/a") && has("/d/linked"), "{names:?}");
+        assert!(!has("/big") && !has("/hidden") && !has("/x"), "{names:?}");
+    };
+    asking("tar://stdin");
+    fs::write(&path, tar_of(&entries)).expect("a file");
+    asking(&file);
 }
 
 #[test]
@@ -142,7 +211,7 @@ fn a_sub_path_is_the_root() {
             .text(),
         "2"
     );
-    std::fs::write(scene.root().join("a"), "outside").unwrap();
+    fs::write(scene.root().join("a"), "outside").unwrap();
     scene
         .build()
         .args(["--context-sub-path", ".."])
@@ -183,7 +252,7 @@ fn archives_that_break_off() {
         b"",
     ] {
         let path = scene.root().join("cut.tar");
-        std::fs::write(&path, bytes).unwrap();
+        fs::write(&path, bytes).unwrap();
         let source = format!("tar://{}", path.display());
         let layout = scene.out("layout");
         let failed = scene
@@ -250,7 +319,7 @@ fn dockerfiles_are_found_and_missed() {
             .text(),
         "1"
     );
-    std::fs::write(scene.root().join("elsewhere"), DOCKERFILE).unwrap();
+    fs::write(scene.root().join("elsewhere"), DOCKERFILE).unwrap();
     let elsewhere = scene.root().join("elsewhere");
     assert_eq!(
         scene
@@ -337,7 +406,7 @@ fn an_image_in_a_layout_is_a_context() {
         .dockerfile("FROM scratch\nCOPY . /\n");
     let digest = scene.build().arg("--reproducible").image().digest;
     let layout = scene.root().join("kept");
-    std::fs::rename(scene.out("image"), &layout).unwrap();
+    fs::rename(scene.out("image"), &layout).unwrap();
     let layout = layout.display().to_string();
     let call = |context: &str| {
         scene
@@ -368,9 +437,9 @@ fn an_image_in_a_layout_is_a_context() {
     // Every byte is checked.
     let layer = &Image::of_layout(std::path::Path::new(&layout)).layers[0].digest;
     let blob = format!("{layout}/blobs/{}", layer.replace(':', "/"));
-    let mut bytes = std::fs::read(&blob).unwrap();
+    let mut bytes = fs::read(&blob).unwrap();
     // The operating system in gzip's header, which means nothing to who unpacks it.
     bytes[9] ^= 1;
-    std::fs::write(&blob, bytes).unwrap();
+    fs::write(&blob, bytes).unwrap();
     call("oci://kept").mistake().says("has another digest");
 }

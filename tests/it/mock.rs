@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
@@ -40,10 +41,37 @@ pub(crate) enum Reply {
     Answer(u16, String),
     /// Answers with headers and bytes. A HEAD gets the headers only.
     Full(u16, Vec<(&'static str, String)>, Vec<u8>),
+    /// Answers with bytes, then with more after a while.
+    Paused(Vec<u8>, Duration, Vec<u8>),
     /// Says that there are so many bytes, and breaks off after these.
     Cut(usize, Vec<u8>),
     /// Passes it on to a server, with another `Authorization` if it has one.
     Pass(String, Option<String>),
+}
+
+/// Requests that a server has not answered yet.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Pending {
+    /// Holds a request back until so many are there at once, but not for long.
+    pub(crate) fn wait_for(&self, count: usize) {
+        let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(now, Ordering::SeqCst);
+        let began = Instant::now();
+        while self.most() < count && began.elapsed() < Duration::from_secs(5) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.now.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// How many there were at once.
+    pub(crate) fn most(&self) -> usize {
+        self.most.load(Ordering::SeqCst)
+    }
 }
 
 type Rule = dyn Fn(&Arrived) -> Reply + Send + Sync;
@@ -137,6 +165,14 @@ fn serve(mut stream: TcpStream, arrived: &Mutex<Vec<Arrived>>, rule: &Rule) -> s
                 return Ok(());
             }
             stream.write_all(&body)
+        }
+        Reply::Paused(first, pause, rest) => {
+            let length = first.len() + rest.len();
+            let head = format!("HTTP/1.1 200 Mock\r\nContent-Length: {length}\r\n\r\n");
+            stream.write_all(head.as_bytes())?;
+            stream.write_all(&first)?;
+            std::thread::sleep(pause);
+            stream.write_all(&rest)
         }
         Reply::Cut(length, body) => {
             let head = format!("HTTP/1.1 206 Mock\r\nContent-Length: {length}\r\n\r\n");

@@ -1,12 +1,12 @@
 //! Contexts in object stores, against small servers in the stores' place: whole, in parts, with what breaks on the way.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::image::{gzip, tar_of};
-use crate::mock::{Arrived, Mock, Reply};
+use crate::mock::{Arrived, Mock, Pending, Reply};
 use crate::program::{Call, Scene};
 
 const DOCKERFILE: &str = "FROM scratch\nCOPY a b /\n";
@@ -168,6 +168,26 @@ fn what_breaks_on_the_way_is_asked_for_again() {
             .count(),
         parts + 4
     );
+}
+
+#[test]
+fn parts_are_asked_for_side_by_side() {
+    let Some(scene) = Scene::new() else { return };
+    let bytes = archive();
+    let expect = from_file(&scene, &bytes);
+    let pending = Arc::new(Pending::default());
+    let held = Arc::clone(&pending);
+    let mock = s3(bytes, None, move |request| {
+        if request.method == "GET" {
+            held.wait_for(4);
+        }
+        None
+    });
+    assert_eq!(digest(build(&scene, &mock, "s3://bucket")), expect);
+    assert_eq!(pending.most(), 4);
+    let arrived = mock.arrived();
+    let mut gets = arrived.iter().filter(|request| request.method == "GET");
+    assert!(gets.all(|request| request.header("if-match").is_some()));
 }
 
 #[test]
@@ -366,6 +386,22 @@ mod others {
                 .mistake()
                 .says(expect);
         }
+        // A generation that goes while it is read.
+        let object = bytes.clone();
+        let described = serde_json::json!({"size": object.len().to_string(), "generation": "7"});
+        let replaced = Mock::start(move |request| {
+            let Some((start, end)) = range(request, &object) else {
+                return Reply::Full(200, vec![], described.to_string().into_bytes());
+            };
+            match start {
+                0 => Reply::Full(206, vec![], object[..end].to_vec()),
+                _ => Reply::Full(404, vec![], b"No such object: c/dir/object".to_vec()),
+            }
+        });
+        build("gs://c/dir/object", &replaced)
+            .arg("--no-push")
+            .mistake()
+            .says("was changed while it was read");
         let damaged = store(bytes, "AAAAAA==");
         build("gs://c/dir/object", &damaged)
             .arg("--no-push")

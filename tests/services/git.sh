@@ -265,6 +265,7 @@ END
   echo "$free"
 }
 new=$(serve_ssh new authorized 'AcceptEnv GIT_PROTOCOL')
+rsa=$(serve_ssh rsa authorized 'HostKeyAlgorithms rsa-sha2-512')
 old=$(serve_ssh old authorized-old '')
 known() { # PORT KEY: a line of known_hosts
   echo "[localhost]:$1 $(cut -d' ' -f1,2 "$work/ssh/$2.pub")"
@@ -277,7 +278,7 @@ agent_pid=$SSH_AGENT_PID agent_socket=$SSH_AUTH_SOCK
 ssh-add -q "$work/ssh/agent" "$work/ssh/agent-rsa" 2>/dev/null
 unset SSH_AUTH_SOCK SSH_AGENT_PID
 finish_ssh() {
-  kill "$agent_pid" "$(cat "$work/ssh/new.pid")" "$(cat "$work/ssh/old.pid")" 2>/dev/null
+  kill "$agent_pid" "$(cat "$work/ssh/new.pid")" "$(cat "$work/ssh/old.pid")" "$(cat "$work/ssh/rsa.pid")" 2>/dev/null
   finish
 }
 trap finish_ssh EXIT
@@ -306,11 +307,20 @@ over keyed -c "ssh://$me@localhost:$new$served/twig.git" -f "$work/Dockerfile" -
 result 'a relative submodule over SSH' bash -c "for blob in '$work'/twigs/blobs/sha256/*; do tar -tzf \$blob 2>/dev/null; done | grep -q '^leaf/leaf$'"
 result 'no key' refuses 'accepts none of our keys: no key file was found, SSH_AUTH_SOCK is not set' agent -c "$repository"
 result 'a key that is not known' refuses '.ssh/id_ed25519 was refused' other -c "$repository"
-result 'a key with a passphrase' refuses 'it has a passphrase' locked -c "$repository"
+result 'a key with a passphrase' refuses 'it has a passphrase: set GIT_SSH_KEY_PASSPHRASE' locked -c "$repository"
+for kind in ed25519 ecdsa; do
+  rm -rf "$work/opened" && mkdir -p "$work/opened/.ssh" && cp "$work/keyed/.ssh/known_hosts" "$work/opened/.ssh"
+  ssh-keygen -q -t "$kind" -N 'let me in' -f "$work/opened/.ssh/id_$kind" -C opened
+  cat "$work/opened/.ssh/id_$kind.pub" >>"$work/ssh/authorized"
+  result "a key of $kind with its passphrase" same "$all" "$(GIT_SSH_KEY_PASSPHRASE='let me in' over opened -c "$repository#$commit")"
+done
+GIT_SSH_KEY_PASSPHRASE='let me out' result 'another passphrase' refuses 'GIT_SSH_KEY_PASSPHRASE does not open it' opened -c "$repository"
+result 'which is not told' bash -c "! grep -q 'let me' '$work/log'"
 result 'a host that is not known' refuses "the host key of [localhost]:$old is not known, ssh-ed25519 SHA256:" keyed -c "ssh://$me@localhost:$old/x.git"
 result 'and how to make it known' grep -qF "$(known "$old" host)" "$work/log"
 known "$new" host-rsa >"$work/other/.ssh/known_hosts"
-result 'a host that is known by RSA alone' refuses "the host key of [localhost]:$new is not known, ssh-ed25519" other -c "$repository"
+result 'a host that is known by RSA alone' refuses "the host key of [localhost]:$new is not known but by its RSA key, which is not supported, ssh-ed25519" other -c "$repository"
+result 'a host that has no other' refuses "localhost:$rsa has neither an ed25519 nor an ECDSA host key" other -c "ssh://$me@localhost:$rsa$served/app.git"
 known "$new" agent >"$work/other/.ssh/known_hosts"
 result 'a host with another key' refuses 'somebody may be in between' other -c "$repository"
 { known "$new" host && echo "@revoked * $(cut -d' ' -f1,2 "$work/ssh/host.pub")"; } >"$work/other/.ssh/known_hosts"

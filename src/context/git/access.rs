@@ -57,6 +57,8 @@ pub struct GitAccess {
 pub struct SshAccess {
     /// Private keys in the order to try, each with where it came from.
     pub keys: Vec<(String, Secret)>,
+    /// What opens those of them that are encrypted.
+    pub passphrase: Option<Secret>,
     /// The socket of an agent.
     pub agent: Option<PathBuf>,
     /// The text of `known_hosts` files, each with where it came from.

@@ -190,7 +190,8 @@ pub enum GitError {
 pub enum SshTrouble {
     /// The host's key is not known.
     #[error(
-        "the host key of {host} is not known, {algorithm} {fingerprint}; if that is its fingerprint, put this line into ~/.ssh/known_hosts or a file that GIT_SSH_KNOWN_HOSTS names: {line}"
+        "the host key of {host} is not known{}, {algorithm} {fingerprint}; if that is its fingerprint, put this line into ~/.ssh/known_hosts or a file that GIT_SSH_KNOWN_HOSTS names: {line}",
+        if *is_known_by_rsa { " but by its RSA key, which is not supported" } else { "" }
     )]
     UnknownHost {
         /// The host.
@@ -201,6 +202,16 @@ pub enum SshTrouble {
         fingerprint: String,
         /// The line for `known_hosts`.
         line: String,
+        /// Whether another key of it, of RSA, is known.
+        is_known_by_rsa: bool,
+    },
+    /// The host has no key of a kind that we understand.
+    #[error(
+        "{host} has neither an ed25519 nor an ECDSA host key, and others (RSA) are not supported: give it one (ssh-keygen -A there), or use https://"
+    )]
+    HostKind {
+        /// The host.
+        host: String,
     },
     /// The host's key is another one than is known.
     #[error(

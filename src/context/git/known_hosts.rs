@@ -17,6 +17,8 @@ pub(super) struct KnownHost {
     /// The keys, each with the file that has it.
     keys: Vec<(String, PublicKey)>,
     revoked: Vec<(String, PublicKey)>,
+    /// Whether a key of RSA was passed over.
+    has_rsa: bool,
 }
 
 impl KnownHost {
@@ -24,7 +26,7 @@ impl KnownHost {
     ///
     /// # Deviation
     /// Certificates of hosts and keys of RSA are not understood (russh is built without RSA), so they say nothing either: a
-    /// host that is known by its RSA key alone is not known.
+    /// host that is known by its RSA key alone is not known, and the error says that.
     pub(super) fn find(host: &str, port: u16, files: &[(String, String)]) -> Self {
         let name = match port {
             SSH_PORT => host.to_owned(),
@@ -33,6 +35,7 @@ impl KnownHost {
         let mut known = Self {
             keys: Vec::new(),
             revoked: Vec::new(),
+            has_rsa: false,
             name,
         };
         let lines = files
@@ -47,7 +50,7 @@ impl KnownHost {
             }
             let found = (file.clone(), entry.public_key().clone());
             match entry.marker() {
-                None if is_rsa(&found.1.algorithm()) => {}
+                None if is_rsa(&found.1.algorithm()) => known.has_rsa = true,
                 None => known.keys.push(found),
                 Some(Marker::Revoked) => known.revoked.push(found),
                 Some(Marker::CertAuthority) => {}
@@ -91,6 +94,7 @@ impl KnownHost {
             }),
             None => Err(SshTrouble::UnknownHost {
                 line: line(&host, key),
+                is_known_by_rsa: self.has_rsa,
                 host,
                 algorithm,
                 fingerprint,

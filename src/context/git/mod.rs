@@ -35,11 +35,15 @@ mod ssh;
 mod wire;
 
 use std::path::Path;
+#[cfg(feature = "git")]
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::http::Http;
+
+use super::progress::Progress;
 
 pub use access::{GitAccess, HostToken, Login, SshAccess};
 pub use error::{GitError, SshTrouble};
@@ -58,6 +62,18 @@ pub struct GitServices<'a> {
     pub cancel: &'a CancellationToken,
     /// Who we are.
     pub access: &'a GitAccess,
+    /// Is told how far the fetch has come.
+    pub progress: Progress<'a>,
+}
+
+impl GitServices<'_> {
+    /// Counts bytes that have arrived.
+    #[cfg(feature = "git")]
+    fn count(&self, received: &AtomicU64, bytes: usize) {
+        let bytes = bytes as u64;
+        let before = received.fetch_add(bytes, Ordering::Relaxed);
+        self.progress.advance(before, before + bytes, None);
+    }
 }
 
 /// What was fetched.

@@ -1,7 +1,7 @@
 //! `git-upload-pack` on the other side of SSH: one connection, one command, one stream.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use bytes::Bytes;
 use russh::client::{AuthResult, Config, Handle, Msg};
 use russh::keys::agent::AgentIdentity;
 use russh::keys::agent::client::AgentClient;
-use russh::keys::{Algorithm, HashAlg, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
-use russh::{Channel, ChannelMsg, Preferred};
+use russh::keys::{Algorithm, HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
+use russh::{AlgorithmKind, Channel, ChannelMsg, Preferred};
 use url::Url;
 
 use super::GitServices;
@@ -19,7 +19,7 @@ use super::known_hosts::KnownHost;
 use super::packet::Chunks;
 use super::remote::SSH_PORT;
 use super::wire::wait;
-use crate::http::printable;
+use crate::http::{Secret, printable};
 
 /// The program that sends objects.
 const SERVICE: &str = "git-upload-pack";
@@ -111,8 +111,7 @@ impl Chunks for &mut SshWire<'_> {
             .map_err(|_| self.interrupted("the server says nothing any more"))?;
             match message {
                 Some(ChannelMsg::Data { data }) => {
-                    self.received
-                        .fetch_add(data.len() as u64, Ordering::Relaxed);
+                    self.services.count(&self.received, data.len());
                     return Ok(Some(data));
                 }
                 Some(ChannelMsg::ExtendedData { data, .. }) => {
@@ -195,7 +194,21 @@ async fn start(
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        verdict.unwrap_or_else(|| interrupted(&error))
+        let is_of_no_kind = matches!(
+            error,
+            russh::Error::NoCommonAlgo {
+                kind: AlgorithmKind::Key,
+                ..
+            }
+        );
+        verdict.unwrap_or_else(|| {
+            if is_of_no_kind {
+                let host = host_and_port(place);
+                SshTrouble::HostKind { host }
+            } else {
+                interrupted(&error)
+            }
+        })
     })?;
     prove(&mut session, place, services).await?;
     let channel = session
@@ -229,10 +242,10 @@ async fn prove(
     let ssh = &services.access.ssh;
     let mut tried = Vec::new();
     for (name, text) in &ssh.keys {
-        let key = match russh::keys::decode_secret_key(text.expose(), None) {
+        let key = match open_key(text, ssh.passphrase.as_ref()) {
             Ok(key) => key,
-            Err(error) => {
-                tried.push(format!("{name} cannot be used ({})", unusable(&error)));
+            Err(reason) => {
+                tried.push(format!("{name} cannot be used ({reason})"));
                 continue;
             }
         };
@@ -326,11 +339,24 @@ async fn rsa_hash(
     Ok(best.unwrap_or(Some(HashAlg::Sha512)))
 }
 
-/// Why a key file is of no use.
-fn unusable(error: &russh::keys::Error) -> String {
-    match error {
-        russh::keys::Error::KeyIsEncrypted => "it has a passphrase: add it to an agent".to_owned(),
-        error => format!("{error}; ed25519 and ECDSA keys are understood, others through an agent"),
+/// Opens a key, with the passphrase if it has one; else says why it is of no use.
+fn open_key(text: &Secret, passphrase: Option<&Secret>) -> Result<PrivateKey, String> {
+    let open = |passphrase| russh::keys::decode_secret_key(text.expose(), passphrase);
+    match open(None) {
+        Ok(key) => Ok(key),
+        Err(russh::keys::Error::KeyIsEncrypted) => match passphrase {
+            None => Err(
+                "it has a passphrase: set GIT_SSH_KEY_PASSPHRASE, or add the key to an agent"
+                    .to_owned(),
+            ),
+            Some(passphrase) => open(Some(passphrase.expose())).map_err(|_| {
+                "GIT_SSH_KEY_PASSPHRASE does not open it; ed25519 and ECDSA keys are understood, others through an agent"
+                    .to_owned()
+            }),
+        },
+        Err(error) => Err(format!(
+            "{error}; ed25519 and ECDSA keys are understood, others through an agent"
+        )),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The two ways to a git server: smart HTTP, one request and answer after the other, and SSH, one stream.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 use url::Url;
@@ -265,7 +265,7 @@ impl Chunks for HttpAnswer<'_> {
             }
         })?;
         let length = chunk.as_ref().map_or(0, Bytes::len);
-        self.received.fetch_add(length as u64, Ordering::Relaxed);
+        self.services.count(&self.received, length);
         Ok(chunk)
     }
 }

@@ -194,7 +194,11 @@ impl Object {
             request
         };
         let part = rest::part(&bucket.http, start, length, request).await;
-        part.map_err(|failure| bucket.failed(failure, name))
+        part.map_err(|failure| match bucket.failed(failure, name) {
+            // A generation that is replaced goes, unless the bucket keeps all of them.
+            Error::NoObject { name } => Error::Changed { name },
+            error => error,
+        })
     }
 }
 

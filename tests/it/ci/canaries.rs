@@ -12,7 +12,7 @@ use crate::program::Scene;
 use crate::support::registry::{Auth, PASSWORD, Registry};
 
 /// Variables that hold a credential as it is: of the CI systems, of clouds, of registries, of git.
-const VARIABLES: [&str; 23] = [
+const VARIABLES: [&str; 24] = [
     "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
     "ACTIONS_RUNTIME_TOKEN",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN",
@@ -27,6 +27,7 @@ const VARIABLES: [&str; 23] = [
     "CI_REGISTRY_PASSWORD",
     "GITHUB_TOKEN",
     "GIT_PASSWORD",
+    "GIT_SSH_KEY_PASSPHRASE",
     "GIT_TOKEN",
     "HARBOR_PASSWORD",
     "IDENTITY_HEADER",
