@@ -91,7 +91,7 @@ pub(super) const VARIABLES: &[(&str, &str)] = &[
         "who we are to Google",
     ),
     (
-        "CLOUDSDK_API_ENDPOINT_OVERRIDES_STS, CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS",
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_STS, CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS, CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE",
         "where Google's services are",
     ),
     (

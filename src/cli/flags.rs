@@ -238,7 +238,7 @@ pub(super) struct BuildArgs {
         short = 'b',
         long,
         value_name = "BUCKET",
-        conflicts_with_all = ["context", "context_directory"],
+        conflicts_with = "context_directory",
         hide = true,
         help_heading = "Input"
     )]

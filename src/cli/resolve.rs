@@ -229,7 +229,10 @@ pub(super) fn keep(args: &BuildArgs, is_executor: bool) -> Vec<PathBuf> {
 }
 
 pub(super) fn context_text(args: &BuildArgs, is_executor: bool) -> Cow<'_, str> {
-    match (&args.context, &args.context_directory, &args.bucket) {
+    // As in kaniko, a context without a name leaves the bucket.
+    let context = args.context.as_ref();
+    let context = context.filter(|text| !text.is_empty() || args.bucket.is_none());
+    match (context, &args.context_directory, &args.bucket) {
         (Some(text), _, _) | (None, Some(text), _) => text.into(),
         (None, None, Some(bucket)) if bucket.contains("://") => bucket.into(),
         (None, None, Some(bucket)) => format!("gs://{bucket}").into(),
@@ -239,6 +242,11 @@ pub(super) fn context_text(args: &BuildArgs, is_executor: bool) -> Cow<'_, str> 
 }
 
 fn context(args: &BuildArgs, around: &Surroundings) -> Result<Source, UsageError> {
+    if args.bucket.is_some() && args.context.as_ref().is_some_and(|text| !text.is_empty()) {
+        let reason =
+            "it stands for the context, and --context names another: leave one of them out";
+        return Err(UsageError::flag("--bucket", reason));
+    }
     let source = source(&context_text(args, around.is_executor))
         .map_err(|error| UsageError::flag("--context", error))?;
     Ok(match source {

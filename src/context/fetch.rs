@@ -158,6 +158,11 @@ pub enum ContextError {
         "the context tar://stdin is to be read from standard input, which is a terminal: pipe an archive into it (with docker run, add -i)"
     )]
     Terminal,
+    /// There is nothing on standard input.
+    #[error(
+        "the context tar://stdin is to be read from standard input, which is empty: pipe an archive into it (with docker run, add -i)"
+    )]
+    EmptyStdin,
     /// The directory for `--context-sub-path` is not in the context.
     #[error("the context has no directory {path}", path = path.display())]
     SubPath {
@@ -237,6 +242,9 @@ impl Context {
                 let mut head = Vec::new();
                 let read = (&stdin).take(HEAD_BYTES).read_to_end(&mut head);
                 read.map_err(|source| unpack.unreadable(source))?;
+                if *source == Source::Stdin && head.is_empty() {
+                    return Err(ContextError::EmptyStdin);
+                }
                 let is_archive = layer::Format::recognize(&head).is_some();
                 if *source == Source::Dash && !is_archive {
                     given = Some(dockerfile::of_stdin(&head)?);

@@ -4,10 +4,12 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 image=${LONGSHORE_TEST_IMAGE:-longshore:test}
 work=$(mktemp -d "${TMPDIR:-/tmp}/longshore-docker.XXXXXX")
 containers=()
+servers=()
 passed=0 failed=0
 
 cleanup() {
   [ ${#containers[@]} = 0 ] || docker rm --force --volumes "${containers[@]}" >/dev/null 2>&1 || true
+  [ ${#servers[@]} = 0 ] || kill "${servers[@]}" 2>/dev/null || true
   rm -rf "$work"
 }
 trap cleanup EXIT

@@ -81,6 +81,29 @@ check "at its line" grep -F "RUN echo harmless" "$work/out/refusal"
 check "and no file written there" test "$(ls "$work/data")" = mounted
 check "a mounted path alone is in nobody's way" inside "$(one hidden hidden3) --target around"
 check "and is in the image as the directory that it is" described hidden3 around
+
+# A commit of a git server on this machine, unpacked before `/` is another.
+export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1
+git init -q --bare -b main "$work/served/app.git" && git init -q -b main "$work/app"
+printf 'ARG REGISTRY\nFROM ${REGISTRY}/base/busybox:1\nCOPY file /copied\nRUN grep committed /copied && echo ran > /ran\n' >"$work/app/Dockerfile"
+echo committed >"$work/app/file"
+git -C "$work/app" add -A
+git -C "$work/app" -c user.name=a -c user.email=a@b.test commit -q -m one
+git -C "$work/app" push -q "$work/served/app.git" main
+mkfifo "$work/port"
+python3 "$root/tests/services/lib/git_server.py" "$work/served" "$work/requests" >"$work/port" 2>/dev/null &
+servers+=($!)
+read -r port <"$work/port"
+commit=$(git -C "$work/app" rev-parse main)
+check "a commit of a git server" inside "GIT_PULL_METHOD=http $build --context git://127.0.0.1:$port/app.git#refs/heads/main --oci-layout-path /out/git1"
+check "its image is right" described git1 copied ran
+check "and says the commit" grep -rqF "$commit" "$work/out/git1/blobs"
+check "a token opens a private one" inside \
+  "GIT_TOKEN=canary-token GIT_PULL_METHOD=http $build --context git://127.0.0.1:$port/private/app.git --oci-layout-path /out/git2"
+check "its image is right, too" described git2 copied ran
+check "and knows no token" bash -c "! grep -rq canary '$work/out/git2'"
+check "and without it there is none" refuses inside "GIT_PULL_METHOD=http $build --context git://127.0.0.1:$port/private/app.git"
+check "/ is as it was after git" unchanged
 check "the shell is alive" says alive inside "echo alive"
 
 for delay in 0.02 0.05 0.08 0.12 0.16 0.2 0.25 0.3 0.4 0.5 0.6 0.7 0.8 0.9 1.0 1.2; do

@@ -275,6 +275,14 @@ fn archives_that_break_off() {
 }
 
 #[test]
+fn nothing_on_standard_input_is_told() {
+    let Some(scene) = Scene::new() else { return };
+    let call = scene.longshore(&["build", "--no-push", "-c", "tar://stdin"]);
+    let failed = call.stdin(Vec::new()).mistake();
+    failed.says("which is empty: pipe an archive");
+}
+
+#[test]
 fn contexts_that_are_not_there() {
     let Some(scene) = Scene::new() else { return };
     scene.file("a", "1");

@@ -41,8 +41,8 @@ pub(crate) enum Reply {
     Answer(u16, String),
     /// Answers with headers and bytes. A HEAD gets the headers only.
     Full(u16, Vec<(&'static str, String)>, Vec<u8>),
-    /// Answers with bytes, then with more after a while.
-    Paused(Vec<u8>, Duration, Vec<u8>),
+    /// Answers with headers and bytes, and after a while with more.
+    Paused(Vec<(&'static str, String)>, Vec<u8>, Duration, Vec<u8>),
     /// Says that there are so many bytes, and breaks off after these.
     Cut(usize, Vec<u8>),
     /// Passes it on to a server, with another `Authorization` if it has one.
@@ -166,9 +166,13 @@ fn serve(mut stream: TcpStream, arrived: &Mutex<Vec<Arrived>>, rule: &Rule) -> s
             }
             stream.write_all(&body)
         }
-        Reply::Paused(first, pause, rest) => {
+        Reply::Paused(headers, first, pause, rest) => {
             let length = first.len() + rest.len();
-            let head = format!("HTTP/1.1 200 Mock\r\nContent-Length: {length}\r\n\r\n");
+            let mut head = format!("HTTP/1.1 200 Mock\r\nContent-Length: {length}\r\n");
+            for (name, value) in &headers {
+                let _ = write!(head, "{name}: {value}\r\n");
+            }
+            head.push_str("\r\n");
             stream.write_all(head.as_bytes())?;
             stream.write_all(&first)?;
             std::thread::sleep(pause);

@@ -205,6 +205,54 @@ fn a_commit_becomes_an_image() {
 }
 
 #[test]
+fn a_reproducible_image_is_of_the_commits_time() {
+    let Some(scene) = Scene::new() else { return };
+    let mock = serve(usual());
+    let dated = |epoch: &str| {
+        let call = build(&scene, &mock, "#main").env("SOURCE_DATE_EPOCH", epoch);
+        call.arg("--reproducible").image()
+    };
+    let image = dated("");
+    assert_eq!(image.document["created"], "2017-07-14T02:40:00Z");
+    assert_eq!(image.file("dir").mtime, COMMITTED);
+    // What is said wins over what is found.
+    let image = dated("1000");
+    assert_eq!(image.document["created"], "1970-01-01T00:16:40Z");
+    assert_eq!(image.file("dir").mtime, 1000);
+}
+
+#[test]
+fn a_fetch_that_takes_long_is_told() {
+    let Some(scene) = Scene::new() else { return };
+    let mut state = 1_u32;
+    let noise = (0..3_000_000).map(|_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    });
+    let (dockerfile, noise) = (
+        blob("FROM scratch\nCOPY noise /\n"),
+        (BLOB, noise.collect()),
+    );
+    let top = tree(&[
+        ("100644", "Dockerfile", &name(&dockerfile)),
+        ("100644", "noise", &name(&noise)),
+    ]);
+    let large = repository(&top, &[dockerfile, noise]);
+    let mock = Mock::start(move |request| match answer(&large, request) {
+        Reply::Full(200, headers, bytes) if bytes.len() > 2_000_000 => {
+            let (first, rest) = bytes.split_at(1_500_000);
+            let pause = std::time::Duration::from_millis(5500);
+            Reply::Paused(headers, first.to_vec(), pause, rest.to_vec())
+        }
+        other => other,
+    });
+    let finished = build(&scene, &mock, "#main").arg("--no-push").success();
+    let told = |line: &&str| line.starts_with("context: ") && line.ends_with(" MB so far");
+    let told: Vec<&str> = finished.stderr.lines().filter(told).collect();
+    assert_eq!(told.len(), 1, "{finished}");
+}
+
+#[test]
 fn a_credential_stays_with_its_host() {
     let Some(scene) = Scene::new() else { return };
     let usual = Arc::new(usual());

@@ -210,9 +210,19 @@ fn a_bucket_elsewhere_is_found() {
         .get_envs()
         .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
         .collect();
-    let mut call = scene.longshore(&["build", "--bucket", "s3://bucket"]);
-    call.command().envs(environment);
-    assert_eq!(digest(call), expect);
+    let by_bucket = |flags: &[&str]| {
+        let mut call = scene.longshore(&["build"]).args(flags);
+        call.command().envs(environment.clone());
+        call
+    };
+    assert_eq!(digest(by_bucket(&["--bucket", "s3://bucket"])), expect);
+    // As kaniko has it, a context that is empty is none.
+    assert_eq!(
+        digest(by_bucket(&["-b", "s3://bucket", "--context="])),
+        expect
+    );
+    let both = by_bucket(&["-b", "s3://bucket", "-c", "s3://other"]);
+    both.mistake().says("--bucket");
 }
 
 #[test]

@@ -279,7 +279,12 @@ fn a_download_that_takes_long_is_told() {
     let mock = Mock::start(move |request| {
         let (first, rest) = object.split_at(1_500_000);
         match request.target.as_str() {
-            "/slow" => Reply::Paused(first.to_vec(), Duration::from_millis(5500), rest.to_vec()),
+            "/slow" => Reply::Paused(
+                vec![],
+                first.to_vec(),
+                Duration::from_millis(5500),
+                rest.to_vec(),
+            ),
             _ => Reply::Full(200, vec![], object.clone()),
         }
     });

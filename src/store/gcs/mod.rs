@@ -20,6 +20,10 @@ use crate::http::{Authorization, Http, Method, Origin, Request, Secret, header};
 /// Where the store is.
 const ENDPOINT: &str = "https://storage.googleapis.com";
 
+/// The variables that say another place: that of an emulator, which lets everybody in, and gcloud's own.
+const EMULATOR: &str = "STORAGE_EMULATOR_HOST";
+const OVERRIDE: &str = "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE";
+
 /// A bucket.
 #[derive(Clone, Debug)]
 pub(super) struct Bucket {
@@ -54,25 +58,29 @@ impl Bucket {
         bucket: &str,
         name: &str,
     ) -> Result<Self, Error> {
-        let emulator = clouds.variables.get("STORAGE_EMULATOR_HOST");
-        let endpoint = match emulator {
-            Some(host) if host.contains("://") => host.to_owned(),
-            Some(host) => format!("http://{host}"),
-            None => ENDPOINT.to_owned(),
+        let variables = &clouds.variables;
+        let emulator = variables.get(EMULATOR);
+        let (variable, endpoint) = match (emulator, variables.get(OVERRIDE)) {
+            (Some(host), _) if host.contains("://") => (EMULATOR, host.to_owned()),
+            (Some(host), _) => (EMULATOR, format!("http://{host}")),
+            // As gcloud has it, with the path of the interface.
+            (None, Some(url)) => {
+                let url = url.trim_end_matches('/').trim_end_matches("/storage/v1");
+                (OVERRIDE, url.to_owned())
+            }
+            (None, None) => (OVERRIDE, ENDPOINT.to_owned()),
         };
         let endpoint = Url::parse(&endpoint).map_err(|error| Error::Failed {
             name: name.to_owned(),
-            message: format!("STORAGE_EMULATOR_HOST is no URL: {error}"),
+            message: format!("{variable} is no URL: {error}"),
         })?;
+        let google = Google::new(clouds);
         let mut bucket = Self {
             http: clouds.http.far().clone(),
-            google: emulator.is_none().then(|| Google::new(clouds)),
+            payer: google.quota_project(),
+            google: emulator.is_none().then_some(google),
             endpoint,
             name: bucket.to_owned(),
-            payer: clouds
-                .variables
-                .get("GOOGLE_CLOUD_QUOTA_PROJECT")
-                .map(str::to_owned),
             identity: "nobody".to_owned(),
         };
         if let Some((_, source)) = bucket.token(name).await? {

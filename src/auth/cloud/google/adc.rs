@@ -78,23 +78,43 @@ fn default_token_uri() -> String {
     "https://oauth2.googleapis.com/token".to_owned()
 }
 
-/// Reads the file that is named, or the one that gcloud writes. `Err` inside says why there is none.
+const NAME: &str = "GOOGLE_APPLICATION_CREDENTIALS";
+
+/// The file that is named, or the one that gcloud writes, and what to call it; else why there is none.
+fn place(variables: &Variables) -> Result<(PathBuf, String), String> {
+    if let Some(path) = variables.get(NAME) {
+        return Ok((PathBuf::from(path), NAME.to_owned()));
+    }
+    let directory = match variables.first(&["CLOUDSDK_CONFIG", "HOME"]) {
+        Some(("CLOUDSDK_CONFIG", path)) => PathBuf::from(path),
+        Some((_, home)) => PathBuf::from(home).join(".config/gcloud"),
+        None => return Err(format!("{NAME} is not set")),
+    };
+    let path = directory.join("application_default_credentials.json");
+    let source = path.display().to_string();
+    Ok((path, source))
+}
+
+/// The project that the file names to pay for what is asked for.
+pub(super) fn quota_project(variables: &Variables, http: &CloudHttp) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Quota {
+        quota_project_id: Option<String>,
+    }
+    let (path, _) = place(variables).ok()?;
+    let text = http.read_file(&path).ok()?;
+    let quota: Quota = serde_json::from_str(text.expose()).ok()?;
+    quota.quota_project_id
+}
+
+/// Reads the file. `Err` inside says why there is none.
 pub(super) fn read(
     variables: &Variables,
     http: &CloudHttp,
 ) -> Result<Result<(Adc, String), String>, CloudError> {
-    const NAME: &str = "GOOGLE_APPLICATION_CREDENTIALS";
-    let (path, source) = if let Some(path) = variables.get(NAME) {
-        (PathBuf::from(path), NAME.to_owned())
-    } else {
-        let directory = match variables.first(&["CLOUDSDK_CONFIG", "HOME"]) {
-            Some(("CLOUDSDK_CONFIG", path)) => PathBuf::from(path),
-            Some((_, home)) => PathBuf::from(home).join(".config/gcloud"),
-            None => return Ok(Err(format!("{NAME} is not set"))),
-        };
-        let path = directory.join("application_default_credentials.json");
-        let source = path.display().to_string();
-        (path, source)
+    let (path, source) = match place(variables) {
+        Ok(place) => place,
+        Err(reason) => return Ok(Err(reason)),
     };
     let text = match http.read_file(&path) {
         Err(CloudError::File { source: error, .. })

@@ -101,6 +101,16 @@ impl Google {
         Ok(token)
     }
 
+    /// The project that pays for what is asked for in our name: what the environment says, else the file of our identity.
+    pub fn quota_project(&self) -> Option<String> {
+        let variables = &self.options.variables;
+        let named = variables
+            .get("GOOGLE_CLOUD_QUOTA_PROJECT")
+            .map(str::to_owned);
+        let has_file = self.options.roles.google_provider.is_none();
+        named.or_else(|| adc::quota_project(variables, &self.options.http).filter(|_| has_file))
+    }
+
     async fn find(&self) -> Result<Token, CloudError> {
         let mut tried = Vec::new();
         if let Some(provider) = &self.options.roles.google_provider {
