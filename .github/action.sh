@@ -67,7 +67,10 @@ done < <(tr ', ' '\n\n' <<<"${INPUT_SECRET_ENVS:-}" | sed -n 's/^[^=]*=//p')
 code=0
 sudo -n --preserve-env="$names" "$program" action || code=$?
 # What was written belongs to the job's user, so that later steps can change and remove it.
-for path in "${INPUT_TAR_PATH:-}" "${INPUT_OCI_LAYOUT_PATH:-}"; do
+{
+  printf '%s\n' "${INPUT_TAR_PATH:-}" "${INPUT_OCI_LAYOUT_PATH:-}"
+  tr ',' '\n' <<<"${INPUT_OUTPUTS:-}" | sed -n 's/^ *"\{0,1\}dest=\([^"]*\).*/\1/p'
+} | while IFS= read -r path; do
   if [ -n "$path" ] && [ -e "$path" ]; then sudo -n chown -R "$(id -u):$(id -g)" -- "$path"; fi
 done
 exit "$code"

@@ -20,6 +20,7 @@ pub(super) struct Generic {
     /// A change request's number, or an address that ends in it.
     change: &'static [&'static str],
     base: &'static [&'static str],
+    fork: Fork,
     default_branch: &'static [&'static str],
     url: &'static [&'static str],
     title: &'static [&'static str],
@@ -32,6 +33,35 @@ pub(super) struct Generic {
     style: LogStyle,
 }
 
+/// How a fork's change request is known.
+#[derive(Debug)]
+enum Fork {
+    /// It is not.
+    Unknown,
+    /// By a variable that is set in such a run only, to who made it.
+    Maker(&'static str),
+    /// By a variable that says whether it is.
+    Switch(&'static str, &'static str),
+    /// By the address of the repository that it comes from, which is another than that of the second variable.
+    Address(&'static str, &'static str),
+}
+
+impl Fork {
+    fn find(&self, env: &Env) -> Option<Found> {
+        match *self {
+            Self::Unknown => None,
+            Self::Maker(name) => Some(Found::new(env.get(name)?, name)),
+            Self::Switch(name, yes) => env
+                .is(name, yes)
+                .then(|| Found::new("another repository", name)),
+            Self::Address(from, to) => {
+                let (one, other) = (web(env.get(from)?), web(env.get(to)?));
+                (one != other).then(|| Found::new(one, from))
+            }
+        }
+    }
+}
+
 const NONE: Generic = Generic {
     name: "",
     detect: &[],
@@ -40,6 +70,7 @@ const NONE: Generic = Generic {
     tag: &[],
     change: &[],
     base: &[],
+    fork: Fork::Unknown,
     default_branch: &[],
     url: &[],
     title: &[],
@@ -58,6 +89,7 @@ const SYSTEMS: &[Generic] = &[
         branch: &["CIRCLE_BRANCH"],
         tag: &["CIRCLE_TAG"],
         change: &["CIRCLE_PULL_REQUEST"],
+        fork: Fork::Maker("CIRCLE_PR_USERNAME"),
         url: &["CIRCLE_REPOSITORY_URL"],
         title: &["CIRCLE_PROJECT_REPONAME"],
         build: &["CIRCLE_BUILD_URL"],
@@ -72,6 +104,7 @@ const SYSTEMS: &[Generic] = &[
         tag: &["BUILDKITE_TAG"],
         change: &["BUILDKITE_PULL_REQUEST"],
         base: &["BUILDKITE_PULL_REQUEST_BASE_BRANCH"],
+        fork: Fork::Address("BUILDKITE_PULL_REQUEST_REPO", "BUILDKITE_REPO"),
         default_branch: &["BUILDKITE_PIPELINE_DEFAULT_BRANCH"],
         url: &["BUILDKITE_REPO"],
         title: &["BUILDKITE_PIPELINE_SLUG"],
@@ -91,6 +124,7 @@ const SYSTEMS: &[Generic] = &[
             "SYSTEM_PULLREQUEST_PULLREQUESTID",
         ],
         base: &["SYSTEM_PULLREQUEST_TARGETBRANCHNAME"],
+        fork: Fork::Switch("SYSTEM_PULLREQUEST_ISFORK", "True"),
         url: &["BUILD_REPOSITORY_URI"],
         title: &["BUILD_REPOSITORY_NAME"],
         checkout: &["BUILD_SOURCESDIRECTORY"],
@@ -276,6 +310,7 @@ impl Ci for Generic {
                 .filter(|found| !found.value.is_empty()),
             title: first(self.title),
             build_url: first(self.build),
+            fork: self.fork.find(env),
             ..Facts::default()
         };
         reported.or(stated(around))
@@ -290,12 +325,22 @@ impl Ci for Generic {
         };
         Defaults {
             context: first(self.checkout),
+            identity_variables: vec![
+                "OCI_ID_TOKEN",
+                "CIRCLE_OIDC_TOKEN_V2",
+                "BITBUCKET_STEP_OIDC_TOKEN",
+            ],
             ..Defaults::default()
         }
     }
 
     fn style(&self) -> LogStyle {
         self.style
+    }
+
+    fn places(&self, around: &Around) -> Vec<Found> {
+        let place = |name: &'static str| Some(Found::new(around.env.get(name)?, name));
+        self.outputs.and_then(place).into_iter().collect()
     }
 
     fn publish(&self, around: &Around, report: &Report) -> Result<Vec<Written>, CiError> {

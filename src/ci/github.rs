@@ -131,6 +131,14 @@ impl Ci for GitHub {
         LogStyle::GitHub
     }
 
+    fn places(&self, around: &Around) -> Vec<Found> {
+        let place = |name: &str| Some(Found::new(around.env.get(name)?, name));
+        ["GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"]
+            .into_iter()
+            .filter_map(place)
+            .collect()
+    }
+
     fn publish(&self, around: &Around, report: &Report) -> Result<Vec<Written>, CiError> {
         let mut written = Vec::new();
         if let Some(path) = around

@@ -50,6 +50,11 @@ pub trait Ci: std::fmt::Debug + Send + Sync {
     /// How its log is written.
     fn style(&self) -> LogStyle;
 
+    /// Where that will be handed back.
+    fn places(&self, _around: &Around) -> Vec<Found> {
+        Vec::new()
+    }
+
     /// Hands back what came of a build, where the system has a place for it. Returns what was written where.
     ///
     /// # Errors
@@ -128,3 +133,5 @@ pub fn names() -> Vec<&'static str> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod told_apart;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::facts::{Defaults, Facts};
+use super::facts::{Defaults, Facts, Found};
 use super::outputs::{self, CiError, Report, Written};
 use super::stated::stated;
 use super::style::LogStyle;
@@ -30,6 +30,12 @@ impl Ci for Tekton {
 
     fn style(&self) -> LogStyle {
         LogStyle::Plain
+    }
+
+    fn places(&self, _around: &Around) -> Vec<Found> {
+        let is_there = Path::new(RESULTS).is_dir();
+        let place = is_there.then(|| Found::new(RESULTS, "Tekton's results"));
+        place.into_iter().collect()
     }
 
     fn publish(&self, around: &Around, report: &Report) -> Result<Vec<Written>, CiError> {

@@ -329,7 +329,7 @@ fn help_of_variables() -> String {
 }
 
 fn build_command(mut args: BuildArgs, is_executor: bool, env: Env, is_action: bool) -> u8 {
-    let style = match style(args.log, &env) {
+    let mut style = match style(args.log, &env) {
         Ok(style) => style,
         Err(error) => return report_usage(&error),
     };
@@ -337,6 +337,8 @@ fn build_command(mut args: BuildArgs, is_executor: bool, env: Env, is_action: bo
         Ok(platform) => platform,
         Err(error) => return report_to_runner(&error, ci::style_of(&env)),
     };
+    // A job's log keeps all that a moving bar leaves, and some runners give a terminal.
+    style.is_terminal &= !platform.is_in_ci();
     let renderer = Arc::new(Renderer::new(style, platform.log(&args, &env, is_action)));
     let failure = match build_with(&args, is_executor, env, &renderer, &platform) {
         Ok(()) => return 0,

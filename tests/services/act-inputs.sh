@@ -223,6 +223,38 @@ push: true
 push-retry: 1
 args: --insecure-registry=$front
 END
+  step outputs && inputs <<END
+context: app
+tags: $registry/$name:outputs
+outputs: |
+  type=image,name=$registry/$name:outputs-too,push=true,oci-mediatypes=false
+  type=docker,dest=$work/outputs.tar
+pull: true
+load: false
+provenance: false
+sbom: false
+call: build
+extra_args: --insecure-registry=$registry --label=extra=yes
+END
+  for not in 'load true' 'provenance mode=max' 'sbom true' 'call check' 'pull perhaps'; do
+    step "not-${not% *}" 'continue-on-error: true' && inputs <<END
+context: app
+${not% *}: ${not#* }
+END
+  done
+  step other-caches && inputs <<END
+context: run
+file: run/warmed
+tags: $registry/$name:other-caches
+push: true
+cache: true
+cache-repository: $registry/$name-cache-2
+cache_ttl: 1h
+cache_directory: $work/warm
+args: |
+  --insecure-registry=$registry
+  --insecure-registry=$front
+END
   step logged-in && inputs <<END
 context: app
 tags: $private/$name:logged-in
@@ -286,7 +318,7 @@ run() { # JOB EVENT ARGUMENTS...
   count "the job $job" "$code"
   [ "$code" = 0 ] || tail -n 60 "$work/$job.log"
 }
-accept='Accept: application/vnd.oci.image.manifest.v1+json'
+accept='Accept: application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json'
 manifest() { curl -fsS -H "$accept" "http://$registry/v2/$name/manifests/$1"; } # TAG
 config() { curl -fsSL "http://$registry/v2/$name/blobs/$(manifest "$1" | jq -r .config.digest)"; } # TAG
 in_manifest() { manifest "$1" | jq -e "$2"; } # TAG QUESTION
@@ -343,6 +375,17 @@ tiny=$(curl -fsS -H "$accept" "http://$registry/v2/$name-tiny/manifests/1" | jq 
 effect cache-directory 'and was fetched once, by the warmer' test "$(grep -c "^GET /v2/$name-tiny/blobs/$tiny" "$work/asked")" = 1
 effect push-retry 'what was refused once is there' manifest refused-once
 effect push-retry 'after two attempts' test "$(grep -c "^PUT /v2/$name/manifests/refused-once" "$work/asked")" = 2
+effect 'outputs extra_args' 'both names are there' test "$(manifest outputs)" = "$(manifest outputs-too)"
+effect outputs "in docker's words" in_manifest outputs '.mediaType == "application/vnd.docker.distribution.manifest.v2+json"'
+effect outputs 'and the archive' tar -tf "$work/outputs.tar" manifest.json
+effect extra_args 'the words are arguments' in_config outputs '.config.Labels.extra == "yes"'
+refuses() { part "not-$1" | grep -q "Failure - Main not-$1" && part "not-$1" | grep "  | error: input $1: .*$2"; } # INPUT REASON
+effect load 'only false' refuses load 'tar-path'
+effect provenance 'only false' refuses provenance 'no attestation'
+effect sbom 'only false' refuses sbom 'no attestation'
+effect call 'only build' refuses call 'longshore check'
+effect pull 'true or false' refuses pull 'neither true nor false'
+effect 'cache_ttl cache_directory' 'are cache-ttl and cache-directory' same warmed other-caches
 effect 'registry username password' 'it is in the registry that asks for them' in_private logged-in
 effect registry-auth 'by the second of the list, too' in_private listed
 effect github-token 'it opens the repository of its server' has_file token far

@@ -97,7 +97,7 @@ check 'the GitLab files by their schema' "$tools/bin/check-jsonschema" --builtin
 { "$longshore" index create --help; "$longshore" check --help; } >>"$work/help"
 flags=$(
   {
-    cat src/ci/inputs.rs gitlab/templates/*.yml gitlab/examples/*.yml tekton/*/longshore/0.1/*.yaml tekton/*/longshore/0.1/samples/*.yaml \
+    cat src/ci/inputs/*.rs gitlab/templates/*.yml gitlab/examples/*.yml tekton/*/longshore/0.1/*.yaml tekton/*/longshore/0.1/samples/*.yaml \
       jenkins/vars/longshoreBuild.groovy jenkins/examples/* jenkins/resources/pods/*.yaml examples/cloudbuild/*.yaml
     # What kubectl takes stands in comments.
     grep -hv '^#' examples/kubernetes/*.yaml

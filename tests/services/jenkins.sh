@@ -66,6 +66,7 @@ check "an agent of another user can remove what was written" setpriv --reuid=100
 mkdir "$work/workspace"
 printf 'FROM scratch\nARG GREETING\nLABEL said=$GREETING\nCOPY Dockerfile /\n' >"$work/workspace/Dockerfile"
 code=0
+check "the README's example is short" at_most_ten_lines Jenkins
 readme_example Jenkins >"$work/Jenkinsfile"
 auth=$(printf '%s:%s' "$LONGSHORE_TEST_REGISTRY_USER" "$LONGSHORE_TEST_REGISTRY_PASSWORD" | base64 -w0)
 export DOCKER_AUTH_CONFIG="{\"auths\":{\"$LONGSHORE_TEST_REGISTRY_TLS\":{\"auth\":\"$auth\"}}}"

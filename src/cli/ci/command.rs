@@ -9,6 +9,7 @@ use crate::ci::{Ci, Found};
 
 use super::super::env::Env;
 use super::super::flags::BuildArgs;
+use super::super::resolve::context_text;
 use super::super::{print_line, report_usage};
 use super::Platform;
 
@@ -35,11 +36,15 @@ pub(in crate::cli) enum CiFormat {
 /// `longshore ci`: says what was found and what a build would do.
 pub(in crate::cli) fn command(args: CiCommandArgs, env: &Env) -> u8 {
     let mut build = args.build;
+    let typed = begun(&build);
     let platform = match Platform::find(&mut build, false, env) {
         Ok(platform) => platform,
         Err(error) => return report_usage(&error),
     };
     let name = platform.ci.map_or("none", Ci::name);
+    let mut does = typed;
+    does.extend(platform.decided.iter().cloned());
+    does.extend(handed_back(&build, &platform));
     let secrets: Vec<&str> = platform
         .defaults
         .secrets
@@ -55,8 +60,7 @@ pub(in crate::cli) fn command(args: CiCommandArgs, env: &Env) -> u8 {
             .into_iter()
             .map(|(name, fact)| (name.replace(' ', "_"), found(fact)))
             .collect();
-        let decided: Vec<Value> = platform
-            .decided
+        let decided: Vec<Value> = does
             .iter()
             .map(|(what, one)| json!({"what": what, "value": one.value, "source": one.source}))
             .collect();
@@ -100,12 +104,14 @@ pub(in crate::cli) fn command(args: CiCommandArgs, env: &Env) -> u8 {
     table("What it says:", facts);
     table(
         "What a build with these flags would do:",
-        platform
-            .decided
-            .iter()
-            .map(|(name, found)| row(name, found))
-            .collect(),
+        does.iter().map(|(name, found)| row(name, found)).collect(),
     );
+    if let Some(name) = build.destination.first() {
+        let _ = writeln!(
+            text,
+            "\nWhose credential a push would use: longshore auth {name}"
+        );
+    }
     if !secrets.is_empty() {
         let _ = writeln!(text, "\nMasked in the log: {}", secrets.join(", "));
     }
@@ -114,4 +120,61 @@ pub(in crate::cli) fn command(args: CiCommandArgs, env: &Env) -> u8 {
     }
     print_line(text.trim_end());
     0
+}
+
+/// What is built, in any case.
+fn begun(build: &BuildArgs) -> Vec<(&'static str, Found)> {
+    let context = match (&build.context, &build.context_directory, &build.bucket) {
+        (Some(_), _, _) => "--context",
+        (None, Some(_), _) => "the argument",
+        (None, None, Some(_)) => "--bucket",
+        (None, None, None) => "the working directory",
+    };
+    let dockerfile = build.dockerfile.display().to_string();
+    let by = if dockerfile == "Dockerfile" {
+        "there, else in the context"
+    } else {
+        "--dockerfile"
+    };
+    let mut does = vec![
+        ("context", Found::new(context_text(build, false), context)),
+        ("Dockerfile", Found::new(dockerfile, by)),
+    ];
+    does.extend(
+        build
+            .destination
+            .iter()
+            .map(|name| ("destination", Found::new(name, "--destination"))),
+    );
+    does
+}
+
+/// Where what was made is written and told, beside a registry.
+fn handed_back(build: &BuildArgs, platform: &Platform) -> Vec<(&'static str, Found)> {
+    let mut does = Vec::new();
+    let mut written = |path: Option<String>, by: &str| {
+        does.extend(path.map(|path| ("image", Found::new(path, by))));
+    };
+    let text = |path: &std::path::PathBuf| path.display().to_string();
+    written(build.tar_path.as_ref().map(text), "--tar-path");
+    written(
+        build.oci_layout_path.as_ref().map(text),
+        "--oci-layout-path",
+    );
+    if build.destination.is_empty() && does.is_empty() {
+        let nothing = "no destination: --push, --images or --destination names one";
+        does.push(("image", Found::new("image.oci", nothing)));
+    }
+    let places = platform.ci.map(|ci| ci.places(&platform.around));
+    does.extend(
+        places
+            .unwrap_or_default()
+            .into_iter()
+            .map(|place| ("outputs", place)),
+    );
+    for (_, path) in &platform.outputs {
+        let path = path.display().to_string();
+        does.push(("outputs", Found::new(path, "--ci-output")));
+    }
+    does
 }

@@ -86,6 +86,11 @@ impl Platform {
         Ok(platform)
     }
 
+    /// Whether a CI system runs us.
+    pub(in crate::cli) fn is_in_ci(&self) -> bool {
+        self.ci.is_some()
+    }
+
     /// The environment, for a fork's change request without what an identity can be had by.
     pub(in crate::cli) fn without_identity(&self, mut env: Env) -> Env {
         if self.is_guarded {

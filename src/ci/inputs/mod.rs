@@ -3,6 +3,8 @@
 //! Inputs arrive as variables, `INPUT_BUILD-ARGS` from the runner or `INPUT_BUILD_ARGS` from a composite action, and become
 //! arguments without a shell in between. [`INPUTS`] is the table; a test compares it with `action.yml` and with the flags.
 
+mod written;
+
 use super::Env;
 
 /// How an input becomes arguments.
@@ -30,8 +32,16 @@ pub enum Meaning {
     SecretFiles,
     /// `id=variable`, separated by lines or commas.
     SecretVariables,
+    /// What buildx writes, one a line: see [`written`].
+    Outputs,
     /// Whether nothing is looked up in a cache.
     NoCache,
+    /// Arguments separated by blanks.
+    Words,
+    /// True or false, and both are what is done.
+    Always,
+    /// What is not done: only this may be asked for, else the reason is told.
+    Only(&'static str, &'static str),
     /// Read where credentials are, and never an argument.
     Credential,
     /// For the step itself: which program is run, and how.
@@ -61,6 +71,7 @@ pub const INPUTS: &[(&str, Meaning)] = &[
     ("ssh", Meaning::Lines("--ssh")),
     ("network", Meaning::Value("--network")),
     ("allow", Meaning::List("--allow")),
+    ("outputs", Meaning::Outputs),
     ("no-cache", Meaning::NoCache),
     ("cache-from", Meaning::Lines("--cache-from")),
     ("cache-to", Meaning::Lines("--cache-to")),
@@ -82,14 +93,36 @@ pub const INPUTS: &[(&str, Meaning)] = &[
     ("verbosity", Meaning::Value("--verbosity")),
     ("args", Meaning::Arguments),
     ("kaniko-args", Meaning::Same("args")),
+    ("extra_args", Meaning::Words),
+    ("pull", Meaning::Always),
+    (
+        "load",
+        Meaning::Only(
+            "false",
+            "no image is handed to a daemon: tar-path writes an archive for `docker load`",
+        ),
+    ),
+    ("provenance", Meaning::Only("false", NO_ATTESTATION)),
+    ("sbom", Meaning::Only("false", NO_ATTESTATION)),
+    (
+        "call",
+        Meaning::Only(
+            "build",
+            "an image is built, and nothing else: `longshore check` in a step of its own checks a Dockerfile",
+        ),
+    ),
     ("path", Meaning::Same("context")),
     ("build_file", Meaning::Same("file")),
     ("image", Meaning::Same("images")),
     ("tag", Meaning::Same("tags")),
     ("cache_registry", Meaning::Same("cache-repository")),
+    ("cache_ttl", Meaning::Same("cache-ttl")),
+    ("cache_directory", Meaning::Same("cache-directory")),
     ("binary", Meaning::Step),
     ("sudo", Meaning::Step),
 ];
+
+const NO_ATTESTATION: &str = "an image gets no attestation";
 
 /// Inputs that contradict each other or cannot be followed.
 #[derive(Debug, thiserror::Error)]
@@ -127,6 +160,19 @@ pub enum InputError {
     /// A list of credentials that cannot be read.
     #[error("input registry-auth, line {0}: {1}")]
     RegistryAuth(usize, &'static str),
+    /// Something that is not done.
+    #[error("input {name}: it may be {only} and nothing else: {reason}")]
+    Only {
+        /// The input.
+        name: &'static str,
+        /// What it may be.
+        only: &'static str,
+        /// Why, and what to do instead.
+        reason: &'static str,
+    },
+    /// A kind of output, or a field of one, that is not made.
+    #[error("input outputs: {0}")]
+    Outputs(String),
     /// A line end where one line is meant.
     #[error("input {0} has more than one line")]
     Line(&'static str),
@@ -166,7 +212,9 @@ pub fn arguments(env: &Env) -> Result<Vec<String>, InputError> {
         let others = INPUTS
             .iter()
             .filter(|(_, meaning)| *meaning == Meaning::Same(name))
-            .map(|(other, _)| *other);
+            .map(|(other, _)| *other)
+            // Their variable is the same.
+            .filter(|other| other.replace('_', "-") != name);
         let mut found = value(env, name).map(|text| (name, text));
         for other in others {
             if let Some(text) = value(env, other) {
@@ -185,6 +233,7 @@ pub fn arguments(env: &Env) -> Result<Vec<String>, InputError> {
     }
     let mut arguments = Vec::new();
     let mut last = Vec::new();
+    let outputs = written::outputs(given("outputs")?.unwrap_or_default())?;
     for (name, meaning) in INPUTS {
         if matches!(
             meaning,
@@ -209,6 +258,7 @@ pub fn arguments(env: &Env) -> Result<Vec<String>, InputError> {
             Meaning::Lines("--cache-from") if no_cache => {}
             Meaning::Lines(flag) => arguments.extend(lines().map(|line| format!("{flag}={line}"))),
             Meaning::List(flag) => arguments.extend(items().map(|item| format!("{flag}={item}"))),
+            Meaning::Switch("--push") if outputs.pushes => {}
             Meaning::Switch(flag) => arguments.push(format!("{flag}={}", switch(name, text)?)),
             Meaning::Tags => {
                 for line in lines().filter(|line| !line.starts_with('#')) {
@@ -266,7 +316,19 @@ pub fn arguments(env: &Env) -> Result<Vec<String>, InputError> {
                 }
             }
             Meaning::Arguments => last.extend(lines().map(str::to_owned)),
-            Meaning::NoCache | Meaning::Credential | Meaning::Step | Meaning::Same(_) => {}
+            Meaning::Words => last.extend(text.split_whitespace().map(str::to_owned)),
+            Meaning::Outputs => arguments.extend(outputs.arguments.iter().cloned()),
+            Meaning::Always => {
+                switch(name, text)?;
+            }
+            Meaning::Only(only, reason) if text.trim() != *only => {
+                return Err(InputError::Only { name, only, reason });
+            }
+            Meaning::Only(..)
+            | Meaning::NoCache
+            | Meaning::Credential
+            | Meaning::Step
+            | Meaning::Same(_) => {}
         }
     }
     // Docker's default is the context's own Dockerfile; ours looks into the working directory first.
@@ -366,6 +428,17 @@ mod tests {
             &[("ARGS", "--label=a=$(id)\n--no-push"), ("PASSWORD", "x")],
             &["--label=a=$(id)", "--no-push"],
         );
+        check(
+            &[("EXTRA_ARGS", "--build-arg A=1\n --reproducible")],
+            &["--build-arg", "A=1", "--reproducible"],
+        );
+        check(
+            &[("CACHE_TTL", "1h"), ("CACHE_DIRECTORY", "d")],
+            &["--cache-ttl=1h", "--cache-dir=d"],
+        );
+        let asked = [("PULL", "true"), ("LOAD", "false"), ("SBOM", "false")];
+        check(&asked, &[]);
+        check(&[("PROVENANCE", "false"), ("CALL", "build")], &[]);
     }
 
     #[test]
@@ -414,7 +487,7 @@ mod tests {
 
     #[test]
     fn the_action_declares_these_inputs_and_passes_them_on() {
-        let text = include_str!("../../action.yml");
+        let text = include_str!("../../../action.yml");
         let declared = text
             .split_once("\ninputs:\n")
             .and_then(|(_, rest)| rest.split_once("\noutputs:\n"));
@@ -431,11 +504,23 @@ mod tests {
         let mut known: Vec<&str> = INPUTS.iter().map(|(name, _)| *name).collect();
         known.sort_unstable();
         assert_eq!(inputs, known);
-        for name in known {
-            let variable = format!(
-                "INPUT_{}: ${{{{ inputs.{name} }}}}",
-                name.to_ascii_uppercase().replace('-', "_")
-            );
+        for name in &known {
+            let other = name.replace('_', "-");
+            let hyphened = known.contains(&&*other) && other != *name;
+            let expression = if hyphened {
+                format!("inputs.{other} || inputs.{name}")
+            } else {
+                let other = name.replace('-', "_");
+                let has_other = known.contains(&&*other) && other != *name;
+                let other = format!("inputs.{name} || inputs.{other}");
+                if has_other {
+                    other
+                } else {
+                    format!("inputs.{name}")
+                }
+            };
+            let variable = name.to_ascii_uppercase().replace('-', "_");
+            let variable = format!("INPUT_{variable}: ${{{{ {expression} }}}}");
             assert!(text.contains(&variable), "{variable}");
         }
         let outputs = names(rest.split_once("\nruns:\n").expect("runs").0);
@@ -465,6 +550,11 @@ mod tests {
                 &[("CONTEXT", "a"), ("PATH", "b")],
                 "inputs context and path are the same",
             ),
+            (&[("LOAD", "true")], "may be false and nothing else"),
+            (&[("PROVENANCE", "mode=max")], "no attestation"),
+            (&[("SBOM", "true")], "no attestation"),
+            (&[("CALL", "check")], "`longshore check`"),
+            (&[("PULL", "always")], "neither true nor false"),
         ] {
             let env: Env = inputs
                 .iter()
