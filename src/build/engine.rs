@@ -25,7 +25,7 @@ use super::download::{Downloaded, download};
 use super::event::{Direction, Event, Events};
 use super::fetch::{Image, image_error, progress, wait_before};
 use super::keys::Keys;
-use super::layers::{self, Packed, Packer};
+use super::layers::{self, Packed, Packer, Unpacked};
 use super::named::NamedFiles;
 use super::need::{Needs, read_by};
 use super::repository::Git;
@@ -488,12 +488,12 @@ impl Engine<'_> {
         })
     }
 
-    /// Applies a layer's blob to a workspace; gives the owners that the tree cannot hold.
+    /// Applies a layer to a workspace; gives the owners that the tree cannot hold.
     pub(super) fn apply(
         &self,
         stack: Stack<'_>,
         number: usize,
-        blob: &Path,
+        unpacked: Unpacked,
         workspace: &dyn Workspace,
     ) -> Result<Vec<(RelPath, Owner)>, BuildError> {
         let layer = &stack.layers[number];
@@ -509,24 +509,26 @@ impl Engine<'_> {
                 source: Box::new(source),
             },
         };
-        let file = File::open(blob).map_err(|source| BuildError::State {
-            action: "open",
-            path: blob.to_owned(),
-            source,
-        })?;
         let rootfs = Rootfs::open(workspace.root())?;
         // Not the paths that this build ignores: the layer may be shared with builds that do not.
         let protected = mounted(workspace)?;
         let (ownership, isolation) = (self.executor.ownership(), self.executor.isolation());
-        let applied = layers::apply(
-            file,
-            &rootfs,
-            &protected,
-            &layer.diff_id,
-            ownership,
-            isolation,
-        )
-        .map_err(failed)?;
+        let applied = match unpacked {
+            Unpacked::Blob(path) => {
+                let blob = File::open(&path).map_err(|source| BuildError::State {
+                    action: "open",
+                    path,
+                    source,
+                })?;
+                let diff_id = &layer.diff_id;
+                layers::apply(blob, &rootfs, &protected, diff_id, ownership, isolation)
+            }
+            Unpacked::Inflated(tar) => {
+                let diff_id = &layer.diff_id;
+                layers::apply_inflated(tar, &rootfs, &protected, diff_id, ownership, isolation)
+            }
+        };
+        let applied = applied.map_err(failed)?;
         for message in applied.warnings {
             self.events().send(Event::Warning {
                 message,

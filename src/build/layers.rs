@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::layer::{self, Applied, ApplyOptions, Limits, Owners, PackOptions};
+use crate::layer::{self, Applied, ApplyOptions, Inflated, Limits, Owners, PackOptions};
 use crate::oci::{Compression, Descriptor, Digest, MediaType};
 use crate::rootfs::{Protected, Rootfs, Timestamp};
 use crate::sandbox::{ChangeSource, Isolation, Ownership};
@@ -173,6 +173,15 @@ impl Packer {
     }
 }
 
+/// A layer that is to be put into a tree.
+#[derive(Debug)]
+pub(super) enum Unpacked {
+    /// A file with its blob, whose digest was verified when it was fetched.
+    Blob(PathBuf),
+    /// Its tar.
+    Inflated(Inflated),
+}
+
 /// Puts the layer in `blob` into a tree; the digest of the blob was verified when it was fetched.
 pub(super) fn apply(
     blob: impl Read + Send,
@@ -182,7 +191,25 @@ pub(super) fn apply(
     ownership: Ownership,
     isolation: Isolation,
 ) -> Result<Applied, layer::Error> {
-    let options = ApplyOptions {
+    let options = options(protected, ownership, isolation);
+    layer::apply(blob, rootfs, &options, Some(diff_id))
+}
+
+/// The same for a layer that was decompressed before.
+pub(super) fn apply_inflated(
+    inflated: Inflated,
+    rootfs: &Rootfs,
+    protected: &Protected,
+    diff_id: &Digest,
+    ownership: Ownership,
+    isolation: Isolation,
+) -> Result<Applied, layer::Error> {
+    let options = options(protected, ownership, isolation);
+    layer::apply_inflated(inflated, rootfs, &options, Some(diff_id))
+}
+
+fn options(protected: &Protected, ownership: Ownership, isolation: Isolation) -> ApplyOptions<'_> {
+    ApplyOptions {
         protected,
         limits: Limits::default(),
         owners: owners(ownership),
@@ -190,8 +217,7 @@ pub(super) fn apply(
             Isolation::Namespace => true,
             Isolation::Inplace => false,
         },
-    };
-    layer::apply(blob, rootfs, &options, Some(diff_id))
+    }
 }
 
 /// What extraction does with owners.

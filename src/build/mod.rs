@@ -19,6 +19,7 @@ mod explain;
 mod fetch;
 mod fetching;
 mod filter;
+mod inflating;
 mod keys;
 mod layers;
 mod link;

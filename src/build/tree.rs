@@ -1,6 +1,8 @@
 //! The tree that a stage begins with: nothing, an image's layers, or another stage's tree.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError};
+use std::thread;
 use std::time::Instant;
 
 use crate::layer::Ownership;
@@ -14,6 +16,8 @@ use super::BuildError;
 use super::ahead::bottom;
 use super::engine::{Engine, Stack};
 use super::event::Event;
+use super::inflating::{Inflating, Over};
+use super::layers::Unpacked;
 
 /// A new tree and the owners that it cannot hold.
 pub(super) type Opened = (Box<dyn Workspace>, Arc<Ownership>);
@@ -46,6 +50,20 @@ pub(super) fn open_layers(
     name: &str,
     stack: Stack<'_>,
 ) -> Result<Opened, BuildError> {
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _over = Over(&is_over);
+        let mut inflating = Inflating::new(engine, stack, scope, &is_over);
+        put_layers(engine, name, stack, &mut inflating)
+    })
+}
+
+fn put_layers(
+    engine: &Engine<'_>,
+    name: &str,
+    stack: Stack<'_>,
+    inflating: &mut Inflating<'_, '_>,
+) -> Result<Opened, BuildError> {
     let mut workspace = engine.executor.workspace(name)?;
     let mut owners = Ownership::default();
     let mut chain: Option<Digest> = None;
@@ -67,9 +85,13 @@ pub(super) fn open_layers(
         let is_reused = match workspace.open_layer(chain_id.as_str())? {
             LayerSlot::Present => true,
             LayerSlot::Missing => {
-                let applied = engine
-                    .blob(stack, number)
-                    .and_then(|blob| engine.apply(stack, number, &blob, workspace.as_ref()));
+                let applied = inflating.take(number).and_then(|inflated| {
+                    let layer = match inflated {
+                        Some(inflated) => Unpacked::Inflated(inflated),
+                        None => Unpacked::Blob(engine.blob(stack, number)?),
+                    };
+                    engine.apply(stack, number, layer, workspace.as_ref())
+                });
                 match applied {
                     Ok(recorded) => {
                         for (path, owner) in recorded {

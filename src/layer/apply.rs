@@ -9,6 +9,7 @@ use super::ahead::read_ahead;
 use super::decompress::{self, HashingReader};
 use super::error::Error;
 use super::extract::{Extractor, Limits, Owners, Settings};
+use super::inflate::Inflated;
 use super::reader::{TarReader, malformed};
 
 const PREFIX: &[u8] = b".wh.";
@@ -57,6 +58,50 @@ pub fn apply(
     expected: Option<&Digest>,
 ) -> Result<Applied, Error> {
     let stream = HashingReader::new(decompress::open_layer(reader)?, options.limits.bytes);
+    let (extractor, stream) = entries(stream, rootfs, options)?;
+    let (diff_id, uncompressed) = stream.finish().map_err(Error::from_stream)?;
+    require(expected, &diff_id)?;
+    Ok(applied(extractor, diff_id, uncompressed))
+}
+
+/// Applies a layer that was inflated before; nothing is written if it is not the one that is expected.
+pub fn apply_inflated(
+    inflated: Inflated,
+    rootfs: &Rootfs,
+    options: &ApplyOptions<'_>,
+    expected: Option<&Digest>,
+) -> Result<Applied, Error> {
+    require(expected, &inflated.diff_id)?;
+    let (extractor, _) = entries(inflated.tar, rootfs, options)?;
+    Ok(applied(extractor, inflated.diff_id, inflated.bytes))
+}
+
+fn require(expected: Option<&Digest>, actual: &Digest) -> Result<(), Error> {
+    match expected.filter(|expected| *expected != actual) {
+        None => Ok(()),
+        Some(expected) => Err(Error::DiffId {
+            expected: expected.clone(),
+            actual: actual.clone(),
+        }),
+    }
+}
+
+fn applied(extractor: Extractor<'_, '_>, diff_id: Digest, uncompressed: u64) -> Applied {
+    Applied {
+        diff_id,
+        uncompressed,
+        entries: extractor.entries,
+        warnings: extractor.warnings,
+        recorded: extractor.recorded,
+    }
+}
+
+/// Writes the entries of a tar; gives its stream back, read to the end.
+fn entries<'a, S: Read + Send>(
+    stream: S,
+    rootfs: &'a Rootfs,
+    options: &ApplyOptions<'a>,
+) -> Result<(Extractor<'a, 'static>, S), Error> {
     let settings = Settings {
         protected: options.protected,
         limits: options.limits,
@@ -64,7 +109,7 @@ pub fn apply(
         owner: None,
         has_root_attributes: options.has_root_attributes,
     };
-    let (extractor, stream) = read_ahead(stream, |stream| {
+    read_ahead(stream, |stream| {
         let mut archive = TarReader::new(stream);
         let mut extractor = Extractor::new(rootfs, RelPath::root(), settings).sparing_its_own();
         while let Some(entry) = archive.next_entry()? {
@@ -81,20 +126,6 @@ pub fn apply(
         }
         extractor.finish()?;
         Ok(extractor)
-    })?;
-    let (diff_id, uncompressed) = stream.finish().map_err(Error::from_stream)?;
-    if let Some(expected) = expected.filter(|expected| **expected != diff_id) {
-        return Err(Error::DiffId {
-            expected: expected.clone(),
-            actual: diff_id,
-        });
-    }
-    Ok(Applied {
-        diff_id,
-        uncompressed,
-        entries: extractor.entries,
-        warnings: extractor.warnings,
-        recorded: extractor.recorded,
     })
 }
 

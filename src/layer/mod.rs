@@ -12,6 +12,7 @@ mod decompress;
 mod error;
 mod extract;
 mod header;
+mod inflate;
 mod ownership;
 mod pack;
 mod pax;
@@ -19,11 +20,12 @@ mod reader;
 mod sparse;
 mod writer;
 
-pub use apply::{Applied, ApplyOptions, apply};
+pub use apply::{Applied, ApplyOptions, apply, apply_inflated};
 pub use archive::{ArchiveOptions, Extracted, extract_archive};
 pub use decompress::{Format, HashingReader, sniff};
 pub use error::Error;
 pub use extract::{Limits, Owners, Sieve};
+pub use inflate::{Inflated, inflate};
 pub use ownership::Ownership;
 pub use pack::{PackOptions, Packed, pack};
 

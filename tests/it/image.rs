@@ -394,25 +394,46 @@ pub(crate) fn put_base(
     tar: &[u8],
     config: &Value,
 ) -> String {
-    let blob = gzip(tar);
+    let layers = put_layers(registry, (repository, tag), &[tar], &[tar], config);
+    layers.into_iter().next().expect("one layer")
+}
+
+/// Puts an image into a registry whose configuration says that its layers are `said`; gives the digests of the layers.
+pub(crate) fn put_layers(
+    registry: &Registry,
+    (repository, tag): (&str, &str),
+    tars: &[&[u8]],
+    said: &[&[u8]],
+    config: &Value,
+) -> Vec<String> {
+    let diff_ids: Vec<_> = said.iter().map(|tar| digest(tar)).collect();
+    let history = vec![serde_json::json!({"created_by": "the test"}); tars.len()];
     let mut document = serde_json::json!({
         "architecture": architecture(), "os": "linux", "config": config,
-        "rootfs": {"type": "layers", "diff_ids": [digest(tar)]},
-        "history": [{"created_by": "the test"}],
+        "rootfs": {"type": "layers", "diff_ids": diff_ids},
+        "history": history,
     });
     document["created"] = "2001-09-09T01:46:40Z".into();
     let document = document.to_string();
+    let mut layers = Vec::new();
+    let mut descriptors = Vec::new();
+    for tar in tars {
+        let blob = gzip(tar);
+        layers.push(digest(&blob));
+        descriptors.push(serde_json::json!({
+            "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": digest(&blob), "size": blob.len(),
+        }));
+        registry.put_blob(repository, blob);
+    }
     let manifest = serde_json::json!({
         "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest(document.as_bytes()), "size": document.len()},
-        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": digest(&blob), "size": blob.len()}],
+        "layers": descriptors,
     });
-    let layer = digest(&blob);
-    registry.put_blob(repository, blob);
     registry.put_blob(repository, document);
     let media_type = "application/vnd.oci.image.manifest.v1+json";
     registry.put_manifest(repository, tag, media_type, manifest.to_string());
-    layer
+    layers
 }
 
 fn architecture() -> &'static str {

@@ -1,5 +1,6 @@
 //! RUN: what a command sees, and what becomes of it.
 
+use crate::image::{put_layers, tar_of};
 use crate::program::{Finished, Scene};
 
 /// A stage with a shell.
@@ -286,4 +287,51 @@ fn the_host_name_can_be_given() {
     assert_eq!(name(&[]), "buildkitsandbox\n");
     let given = name(&["--build-arg=BUILDKIT_SANDBOX_HOSTNAME=builder.example"]);
     assert_eq!(given, "builder.example\n");
+}
+
+#[test]
+fn a_base_of_many_layers_is_the_same_for_any_number_of_threads() {
+    let Some((scene, registry)) = crate::caching::scene() else {
+        return;
+    };
+    // Each layer has a file of its own, takes one of the layer below away, and changes one of all.
+    let tars: Vec<_> = (0..7)
+        .map(|number: u32| {
+            let text = format!("{number} ").repeat(100_000);
+            let (own, gone) = (
+                format!("d/{number}"),
+                format!("d/.wh.{}", number.wrapping_sub(1)),
+            );
+            tar_of(&[
+                ("d", 'd', "", 0o755),
+                (&own, 'f', &text, 0o644),
+                (&gone, 'f', "", 0o644),
+                ("common", 'f', &text, 0o600 + number),
+            ])
+        })
+        .collect();
+    let tars: Vec<&[u8]> = tars.iter().map(Vec::as_slice).collect();
+    let config = serde_json::json!({"Env": ["PATH=/bin"]});
+    put_layers(&registry, ("many", "v1"), &tars, &tars, &config);
+    let mut said = tars.clone();
+    said.swap(4, 5);
+    let layers = put_layers(&registry, ("many", "broken"), &tars, &said, &config);
+    let build = |tag: &str, jobs: &str| {
+        let base = format!("{}/many:{tag}", registry.host());
+        scene.dockerfile(&format!(
+            "{}RUN ls d > list; stat -c %a common >> list; md5sum common d/* >> list\n",
+            SHELL.replace("scratch", &base)
+        ));
+        crate::caching::fresh(&scene).args(["--jobs", jobs])
+    };
+    let list = |jobs: &str| build("v1", jobs).image().file("list").text().to_owned();
+    let expected = list("1");
+    assert!(expected.starts_with("6\n606\n"), "{expected}");
+    for jobs in ["2", "8"] {
+        assert_eq!(list(jobs), expected, "--jobs={jobs}");
+    }
+    for jobs in ["1", "8"] {
+        let mistake = build("broken", jobs).arg("--no-push").mistake();
+        mistake.says("diff id").says(&layers[4][7..19]);
+    }
 }

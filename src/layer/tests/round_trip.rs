@@ -190,6 +190,50 @@ fn what_is_applied_packs_to_the_same_bytes() {
 }
 
 #[test]
+fn what_is_inflated_first_is_applied_the_same() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let from = Rootfs::open(from.path()).unwrap();
+    fill(&from);
+    let none = Protected::none();
+    for (number, compression) in [Compression::Gzip, Compression::Zstd, Compression::None]
+        .into_iter()
+        .enumerate()
+    {
+        let (first, bytes) = packed(&from, &everything(&from), compression, 1);
+        let inflated = |bytes: &[u8], bytes_max| {
+            inflate(bytes, tempfile::tempfile().unwrap(), bytes_max, || true)
+        };
+        let target = to.path().join(number.to_string());
+        fs::create_dir(&target).unwrap();
+        let to = Rootfs::open(&target).unwrap();
+        let tar = inflated(&bytes, first.uncompressed).unwrap().unwrap();
+        let other = Digest::of(b"other");
+        let refused = apply_inflated(tar, &to, &options(&none), Some(&other));
+        assert!(matches!(refused, Err(Error::DiffId { .. })), "{refused:?}");
+        assert_eq!(to.read_dir(&RelPath::root()).unwrap().len(), 0);
+        let tar = inflated(&bytes, first.uncompressed).unwrap().unwrap();
+        let applied = apply_inflated(tar, &to, &options(&none), Some(&first.diff_id)).unwrap();
+        assert_eq!(
+            (applied.entries, applied.uncompressed),
+            (first.entries, first.uncompressed)
+        );
+        assert_eq!(packed(&to, &everything(&to), compression, 1).0, first);
+        let failed = inflated(&bytes, first.uncompressed - 1);
+        assert!(matches!(failed, Err(Error::Limit { .. })), "{failed:?}");
+        let failed = inflated(&bytes[..bytes.len() / 2], u64::MAX);
+        let is_tar = compression == Compression::None;
+        assert_eq!(failed.is_ok(), is_tar, "half of a plain tar is a plain tar");
+        let over = inflate(
+            bytes.as_slice(),
+            tempfile::tempfile().unwrap(),
+            u64::MAX,
+            || false,
+        );
+        assert!(over.unwrap().is_none());
+    }
+}
+
+#[test]
 fn bytes_do_not_depend_on_threads() {
     let root = tempfile::tempdir().unwrap();
     let rootfs = Rootfs::open(root.path()).unwrap();
