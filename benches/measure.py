@@ -21,9 +21,8 @@
                 `curl | tar -x` of the same layers
     context     a context of 500 MiB out of an S3 bucket: peak resident memory, time, beside `curl | tar -x` from the same server
 
-With --assert only what does not depend on the machine's speed is measured and judged (big-file, many-files, syscalls, calls, threads,
-transfer),
-in less than two minutes; what needs docker or a registry and finds none is skipped loudly, or fails with LONGSHORE_TEST_STRICT set.
+With --assert only what does not depend on the machine's speed is measured and judged (parse, big-file, many-files, syscalls, calls,
+threads, transfer, context), in less than two minutes; what needs docker or a registry and finds none is skipped loudly, or fails with LONGSHORE_TEST_STRICT set.
 
 Needs root, and for apply, pack, runs, steps and calls the environment of tests/env/up.sh; in place also tests/env/image.sh.
 Peers for ratios, where the variables name them: BUILDKITD and BUILDCTL, KANIKO_EXECUTOR (run in a container of its own).

@@ -11,6 +11,8 @@ use crate::{
     cache, context, dockerfile, http, layer, output, plan, registry, rootfs, sandbox, snapshot,
 };
 
+use super::absence::Absence;
+
 /// What ended a build.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
@@ -46,6 +48,10 @@ pub enum BuildError {
     Checks {
         /// The names of the rules.
         rules: String,
+        /// Where the first of them found something.
+        span: Span,
+        /// What to do there.
+        hint: String,
     },
     /// The Dockerfile asks for what cannot be.
     #[error(transparent)]
@@ -258,10 +264,8 @@ pub enum CopyError {
         tree: String,
         /// The word.
         span: Span,
-        /// The ignore rule that hides it.
-        hidden_by: Option<String>,
-        /// A path that looks like it.
-        nearest: Option<String>,
+        /// Why, and what there is instead.
+        absence: Box<Absence>,
     },
     /// A pattern is malformed.
     #[error("\"{pattern}\" is not a valid pattern")]
@@ -447,13 +451,13 @@ impl BuildError {
             | Self::Start { span, .. }
             | Self::NamedImage { span, .. }
             | Self::Mount { span, .. }
+            | Self::Checks { span, .. }
             | Self::User { span, .. } => Some(*span),
             Self::Copy(failure) => match &*failure.source {
                 CopyError::Missing { span, .. } => Some(*span),
                 _ => Some(failure.span),
             },
             Self::Parse(_)
-            | Self::Checks { .. }
             | Self::Context(_)
             | Self::NamedContext { .. }
             | Self::Http(_)
@@ -483,10 +487,9 @@ impl BuildError {
             Self::CheckConfig(_) => {
                 Some("for example: # check=skip=JSONArgsRecommended;error=true".to_owned())
             }
-            Self::Checks { .. } => Some(
-                "the warnings above say what to change; # check=skip=NAME leaves a check out"
-                    .to_owned(),
-            ),
+            Self::Checks { hint, .. } => {
+                Some(format!("{hint}; # check=skip=NAME leaves a check out"))
+            }
             Self::Image { source, .. }
             | Self::Push { source, .. }
             | Self::Output(
@@ -494,36 +497,11 @@ impl BuildError {
                 | output::Error::PartlyPushed { source, .. }
                 | output::Error::Fetch { source },
             ) => registry_hint(source),
-            Self::Copy(failure) => match &*failure.source {
-                CopyError::Missing {
-                    hidden_by: Some(rule),
-                    ..
-                } => Some(format!("the ignore rule {rule} hides it")),
-                CopyError::Missing {
-                    nearest: Some(path),
-                    ..
-                } => Some(format!("did you mean \"{path}\"?")),
-                CopyError::Missing { path, .. } if leads_above(&failure.display, path) => Some(
-                    "nothing above the context can be copied, `..` stops at its root: make the outer directory the context, or \
-                     name it with --build-context NAME=DIRECTORY and copy --from=NAME"
-                        .to_owned(),
-                ),
-                CopyError::LinkedName { .. } => {
-                    Some("give numbers, or leave --link out".to_owned())
-                }
-                CopyError::Mounted { .. } => Some(
-                    "unmount it from the job's container, or build with --isolation=namespace"
-                        .to_owned(),
-                ),
-                _ => None,
-            },
+            Self::Copy(failure) => copy_hint(&failure.source, &failure.display),
             Self::Context(error) => context_hint(error),
             Self::NamedContext { source, .. } => context_hint(source),
             Self::Mount { source, .. } => source.hint(),
-            Self::User {
-                source: UserError::NoUser { .. },
-                ..
-            } => Some("create the user in a RUN before, or use its number".to_owned()),
+            Self::User { source, .. } => user_hint(source),
             _ => None,
         }
     }
@@ -543,6 +521,74 @@ impl BuildError {
             _ => 1,
         }
     }
+}
+
+/// Hints about copies; the instruction is as it was written.
+fn copy_hint(error: &CopyError, instruction: &str) -> Option<String> {
+    let hint = match error {
+        CopyError::Missing { path, absence, .. }
+            if !absence.is_certain() && leads_above(instruction, path) =>
+        {
+            "nothing above the context can be copied, `..` stops at its root: make the outer directory the context, or name it \
+             with --build-context NAME=DIRECTORY and copy --from=NAME"
+        }
+        CopyError::Missing { absence, .. } => return Some(absence.hint()),
+        CopyError::LinkedName { .. } => "give numbers, or leave --link out",
+        CopyError::Mounted { .. } => {
+            "unmount it from the job's container, or build with --isolation=namespace"
+        }
+        CopyError::FileOverDirectory { path } => {
+            return Some(format!(
+                "choose another destination, or remove {path} in a RUN before"
+            ));
+        }
+        CopyError::DirectoryOverFile { path } => {
+            return Some(format!(
+                "choose another destination, or remove the file {path} in a RUN before"
+            ));
+        }
+        CopyError::Pattern { .. } | CopyError::Filter(_) => {
+            "a pattern has *, ? and [a-z]; a backslash in front of a character takes its meaning away"
+        }
+        CopyError::Extract { .. } => {
+            "check that the archive is whole; --unpack=false adds it as the file that it is"
+        }
+        CopyError::Download { source, .. } => return download_hint(source),
+        CopyError::User(error) => return user_hint(error),
+        CopyError::Repository(_) | CopyError::Write { .. } | CopyError::Rootfs(_) => return None,
+    };
+    Some(hint.to_owned())
+}
+
+/// What to do about a download that failed.
+fn download_hint(error: &DownloadError) -> Option<String> {
+    let hint = match error {
+        DownloadError::Url(_) => "write for example https://example.com/file.tar.gz",
+        DownloadError::Status { .. } => {
+            "check the URL; a token for it is given with --secret id=HTTP_AUTH_TOKEN_<host>,src=FILE"
+        }
+        DownloadError::Checksum { .. } => {
+            "if the file was changed on purpose, write its new digest into --checksum; if not, do not trust it"
+        }
+        DownloadError::Http(_)
+        | DownloadError::Length { .. }
+        | DownloadError::Secret { .. }
+        | DownloadError::TooLarge { .. }
+        | DownloadError::Write { .. }
+        | DownloadError::Cancelled => return None,
+    };
+    Some(hint.to_owned())
+}
+
+/// What to do about a user or group that means nothing.
+fn user_hint(error: &UserError) -> Option<String> {
+    let hint = match error {
+        UserError::NoUser { .. } => "create the user in a RUN before, or use its number",
+        UserError::NoGroup { .. } => "create the group in a RUN before, or use its number",
+        UserError::TooLarge { .. } => "use a smaller number",
+        UserError::Read { .. } | UserError::Rootfs(_) => return None,
+    };
+    Some(hint.to_owned())
 }
 
 /// Whether an instruction names a path as if it lay above the context; what is left of it is the path.

@@ -3,6 +3,7 @@
 //! Everything that the environment decides has been decided before: nothing here reads argv, variables, the clock or the
 //! terminal. Progress leaves as [`Event`]s. There is no second engine: the binary and the tests run this one.
 
+mod absence;
 mod add;
 mod ahead;
 mod append;
@@ -57,6 +58,7 @@ use crate::registry::Client;
 use crate::rootfs::{Protected, RelPath};
 use crate::sandbox::{Cancel, Executor, Isolation};
 
+pub use absence::Absence;
 pub use error::{BuildError, CopyError, CopyFailure, DownloadError, UserError};
 pub use event::{Direction, Event, Events, MountChange, StepResult, Stream};
 pub use fetch::{check_push, tell_notes};
@@ -373,9 +375,9 @@ fn report_checks(report: &Report, events: &dyn Events) -> Result<(), BuildError>
     for finding in &report.findings {
         events.send(Event::Finding(finding.clone()));
     }
-    if !report.is_error || report.findings.is_empty() {
+    let Some(first) = report.findings.first().filter(|_| report.is_error) else {
         return Ok(());
-    }
+    };
     let mut rules: Vec<&str> = report
         .findings
         .iter()
@@ -385,6 +387,8 @@ fn report_checks(report: &Report, events: &dyn Events) -> Result<(), BuildError>
     rules.dedup();
     Err(BuildError::Checks {
         rules: rules.join(", "),
+        span: first.span,
+        hint: first.hint.clone(),
     })
 }
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use crate::context::Context;
 use crate::context::glob::{self, Glob};
 use crate::context::ignore::Ignore;
-use crate::dockerfile::{self, Spanned};
+use crate::dockerfile::Spanned;
 use crate::layer;
 use crate::rootfs::{self, Leaf, Metadata, RelPath, Rootfs};
 
 use super::CopyError;
+use super::absence::{self, Absence};
 
 /// Where files are copied from.
 #[derive(Debug)]
@@ -51,6 +52,11 @@ pub(super) struct Found {
 }
 
 /// Finds what a source names: one thing, or for a pattern any number in order.
+///
+/// # Deviation
+/// A pattern below a file of the context is an error, as it is in BuildKit, where the file is not sent to the builder. If
+/// another instruction has it sent, BuildKit finds nothing below it and goes on. It goes on with a file of a stage, too,
+/// and so do we.
 pub(super) fn find(
     source: &SourceTree<'_>,
     spec: &Spanned<String>,
@@ -62,13 +68,11 @@ pub(super) fn find(
         // A pattern may match nothing, but the directory that it is about has to be there.
         let fixed = pattern.iter().take_while(|name| !glob::has_wildcard(name));
         let directory = fixed.fold(RelPath::root(), |path, name| path.child(name));
-        if !directory.is_root() && look_up(source, &directory)?.is_none() {
-            let written = String::from_utf8_lossy(directory.as_bytes()).into_owned();
-            return Err(missing(
-                source,
-                &Spanned::new(written, spec.span),
-                &directory,
-            ));
+        if !directory.is_root() {
+            let found = look_up(source, &directory)?;
+            if !found.is_some_and(|found| found.metadata.is_dir() || source.keeps_owner) {
+                return Err(missing_directory(source, spec, &directory));
+            }
         }
         expand(source, &RelPath::root(), &pattern, true, &mut found)?;
         return Ok(found);
@@ -90,7 +94,11 @@ pub(super) fn find_one(
 
 /// Follows a path to what it names, unless that is hidden or not there.
 fn look_up(source: &SourceTree<'_>, path: &RelPath) -> Result<Option<Found>, CopyError> {
-    let resolved = source.rootfs.resolve(path, Leaf::Follow)?;
+    let resolved = match source.rootfs.resolve(path, Leaf::Follow) {
+        // Nothing is below what is no directory.
+        Err(error) if error.is_not_found() => return Ok(None),
+        resolved => resolved?,
+    };
     let Some(metadata) = source.rootfs.lstat(&resolved)? else {
         return Ok(None);
     };
@@ -163,6 +171,36 @@ fn expand(
     Ok(())
 }
 
+/// Says that the directory of a pattern is not there, or is none.
+fn missing_directory(
+    source: &SourceTree<'_>,
+    spec: &Spanned<String>,
+    directory: &RelPath,
+) -> CopyError {
+    let absence = absence::explain(source, directory);
+    let what = match absence {
+        Absence::BelowFile { .. } => spec.value.as_bytes(),
+        _ => directory.as_bytes(),
+    };
+    let written = Spanned::new(String::from_utf8_lossy(what).into_owned(), spec.span);
+    missing(source, &written, directory)
+}
+
+/// Refuses a pattern of `--parents` below a file of the context, as [`find`] does.
+pub(super) fn check_root(
+    source: &SourceTree<'_>,
+    root: &Spanned<String>,
+    pattern: &str,
+) -> Result<(), CopyError> {
+    let is_directory = find(source, root)?
+        .iter()
+        .all(|found| found.metadata.is_dir());
+    if is_directory || source.keeps_owner {
+        return Ok(());
+    }
+    Err(missing_below(source, root, pattern))
+}
+
 /// Says that what a `--parents` names is not there.
 pub(super) fn missing_below(
     source: &SourceTree<'_>,
@@ -179,58 +217,16 @@ pub(super) fn missing_below(
     }
 }
 
-/// Says why a source is not there, as helpfully as can be.
+/// Says why a source is not there.
 fn missing(source: &SourceTree<'_>, spec: &Spanned<String>, path: &RelPath) -> CopyError {
-    let hidden_by = source
-        .ignore
-        .and_then(|rules| rules.excludes(path.as_bytes()))
-        .map(|rule| format!("\"{}\" (line {})", rule.text, rule.line));
-    let nearest = if hidden_by.is_some() {
-        None
-    } else {
-        nearest(source, path)
-    };
     CopyError::Missing {
-        path: rootfs::escape(spec.value.as_bytes()),
+        path: if source.keeps_owner {
+            path.to_string()
+        } else {
+            rootfs::escape(spec.value.as_bytes())
+        },
         tree: source.name.clone(),
         span: spec.span,
-        hidden_by,
-        nearest,
+        absence: Box::new(absence::explain(source, path)),
     }
-}
-
-/// The path that looks most like a missing one: each of its names that is not there is taken for the one most like it.
-/// It is written as a COPY names it, from the root of a stage or image and without a slash in the context.
-fn nearest(source: &SourceTree<'_>, path: &RelPath) -> Option<String> {
-    let mut found = RelPath::root();
-    for name in path.components() {
-        let next = found.child(name);
-        if source.rootfs.lstat(&next).ok()?.is_some() {
-            found = next;
-            continue;
-        }
-        let names = source.rootfs.read_dir(&found).ok()?;
-        let names: Vec<String> = names
-            .into_iter()
-            .filter_map(|name| String::from_utf8(name).ok())
-            .collect();
-        let wanted = std::str::from_utf8(name).ok()?;
-        let same = names.iter().find(|name| name.eq_ignore_ascii_case(wanted));
-        let nearest = same.cloned().or_else(|| {
-            let known = names.iter().map(String::as_str);
-            let nearest = dockerfile::nearest(wanted, known)?;
-            // It comes in the case of what was looked for.
-            names
-                .iter()
-                .find(|name| name.eq_ignore_ascii_case(&nearest))
-                .cloned()
-        })?;
-        found = found.child(nearest.as_bytes());
-    }
-    let text = found.to_string();
-    Some(if source.keeps_owner {
-        text
-    } else {
-        text.trim_start_matches('/').to_owned()
-    })
 }

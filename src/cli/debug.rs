@@ -4,14 +4,15 @@
 //! The form of the answers follows the code and may change with any version. Exit codes: 0 there is an answer; 1 there is
 //! none, and the answer says why; 2 the command line is wrong.
 
-use std::io::Read as _;
+use std::io::{BufWriter, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::context::ignore::Ignore;
-use crate::dockerfile::{self, LineIndex, ParseErrors, Span, word};
+use crate::dockerfile::{self, Dockerfile, LineIndex, ParseErrors, Span, word};
 use crate::oci::Platform;
 use crate::plan::{self, Options, Plan, RunNetwork};
 
@@ -94,7 +95,14 @@ pub(super) struct PlanArgs {
 /// Runs the subcommand and returns its exit code.
 pub(super) fn debug(command: &DebugCommand, env: &Env) -> u8 {
     let answer = match command {
-        DebugCommand::Parse { file } => read(file).map(|text| parse(&text)),
+        DebugCommand::Parse { file } => match read(file).map(|text| parse(&text)) {
+            Ok(Ok(dockerfile)) => {
+                print_tree(&dockerfile);
+                return 0;
+            }
+            Ok(Err(mistakes)) => Ok(mistakes),
+            Err(message) => Err(message),
+        },
         DebugCommand::Expand(args) => lines_or(&args.words).map(|words| expand(args, &words, env)),
         DebugCommand::Ignore(args) => {
             let rules = read(&args.rules);
@@ -138,11 +146,25 @@ fn lines_or(given: &[String]) -> Result<Vec<String>, String> {
     Ok(text.lines().map(str::to_owned).collect())
 }
 
-fn parse(text: &[u8]) -> Value {
-    match dockerfile::parse(text) {
-        Ok(dockerfile) => json!({ "dockerfile": dockerfile }),
-        Err(errors) => parse_errors(&errors, text),
-    }
+fn parse(text: &[u8]) -> Result<Dockerfile, Value> {
+    dockerfile::parse(text).map_err(|errors| parse_errors(&errors, text))
+}
+
+/// What a Dockerfile is.
+#[derive(Serialize)]
+struct Tree<'a> {
+    dockerfile: &'a Dockerfile,
+}
+
+/// Writes a tree node by node: as one [`Value`], that of 8 MiB takes gigabytes.
+fn print_tree(dockerfile: &Dockerfile) {
+    let mut output = BufWriter::new(std::io::stdout().lock());
+    let written = serde_json::to_writer_pretty(&mut output, &Tree { dockerfile });
+    // A reader that went away has all it wanted.
+    let _ = written
+        .map_err(std::io::Error::from)
+        .and_then(|()| writeln!(output))
+        .and_then(|()| output.flush());
 }
 
 fn parse_errors(errors: &ParseErrors, text: &[u8]) -> Value {

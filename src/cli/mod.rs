@@ -120,6 +120,19 @@ impl UsageError {
             expected,
         }
     }
+
+    /// What to do next, where the message does not say it.
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Flag { flag, .. } => Some(format!("--help says what {flag} takes")),
+            Self::Variable { .. }
+            | Self::Credentials(_)
+            | Self::Metadata(_)
+            | Self::Inputs(_)
+            | Self::Outputs(_)
+            | Self::NoStateDir => None,
+        }
+    }
 }
 
 /// Runs the program with these arguments (the first is its name) and returns its exit code.
@@ -332,10 +345,7 @@ fn build_command(mut args: BuildArgs, is_executor: bool, env: Env, is_action: bo
         Err(failure) => failure,
     };
     let (text, code) = match &failure {
-        Failure::Usage(error) => (
-            diagnostic::plain(&diagnostic::chain(error), None, style.has_color),
-            USAGE,
-        ),
+        Failure::Usage(error) => (usage(error, style.has_color), USAGE),
         Failure::Isolation(error) => {
             let hint = "`longshore doctor` tells what this machine allows";
             let text = diagnostic::plain(&diagnostic::chain(error), Some(hint), style.has_color);
@@ -533,8 +543,13 @@ fn style(args: LogArgs, env: &Env) -> Result<Style, UsageError> {
     })
 }
 
+fn usage(error: &UsageError, has_color: bool) -> String {
+    let message = diagnostic::chain(error);
+    diagnostic::plain(&message, error.hint().as_deref(), has_color)
+}
+
 fn report_usage(error: &UsageError) -> u8 {
-    print_error(&diagnostic::plain(&diagnostic::chain(error), None, false));
+    print_error(&usage(error, false));
     USAGE
 }
 
@@ -543,8 +558,7 @@ fn report_to_runner(error: &UsageError, style: LogStyle) -> u8 {
     if !style.is_ci() {
         return report_usage(error);
     }
-    let text = diagnostic::plain(&diagnostic::chain(error), None, false);
-    print_error(&Neutralizer::text(&text));
+    print_error(&Neutralizer::text(&usage(error, false)));
     let annotation = style.annotate(&Annotation {
         severity: Severity::Error,
         file: None,

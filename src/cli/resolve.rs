@@ -280,7 +280,7 @@ pub(super) fn pairs_of(
         .map(|text| match text.split_once('=') {
             Some(("", _)) => Err(UsageError::flag(
                 "--build-arg",
-                format_args!("\"{text}\" has no name"),
+                format_args!("\"{text}\" has no name: write NAME=VALUE"),
             )),
             Some((name, value)) => Ok(Some((name.to_owned(), value.to_owned()))),
             None => Ok(env.text(text).map(|value| (text.clone(), value.to_owned()))),

@@ -245,7 +245,7 @@ impl PlanError {
             Self::Platform { .. } => Some("write for example linux/amd64".to_owned()),
             Self::StageIndex { .. } => Some("name the stage: FROM image AS name, then --from=name".to_owned()),
             Self::Cycle { .. } => Some("take out one of the copies, or move what both need into a stage of its own".to_owned()),
-            Self::BlankVolume { .. } => Some("set the variable with ARG or ENV before".to_owned()),
+            Self::BlankVolume { .. } | Self::BlankName { .. } => Some("set the variable with ARG or ENV before".to_owned()),
             Self::Signal { .. } => Some("write a name such as SIGTERM, or a number".to_owned()),
             Self::Chmod { .. } => Some("write for example --chmod=755".to_owned()),
             Self::Port { .. } => Some("write ports as 8080, 8080/udp or 8000-8010".to_owned()),
@@ -255,12 +255,11 @@ impl PlanError {
                 Some("give every source that has a checksum an ADD of its own".to_owned())
             }
             Self::Mount { source, .. } => source.hint(),
-            Self::Unsupported { .. }
-            | Self::Reference { nearest: None, .. }
-            | Self::MissingConfig { .. }
-            | Self::Trigger { .. }
-            | Self::Checksum { .. }
-            | Self::BlankName { .. } => None,
+            Self::Reference { nearest: None, .. } => Some("write for example alpine:3.22 or registry.example.com/team/app:1.0".to_owned()),
+            Self::Trigger { .. } => Some("start from another image, or from a version of this one that is built with the trigger repaired".to_owned()),
+            Self::Checksum { .. } => Some("write sha256: and the 64 hexadecimal digits that sha256sum prints, or for a git repository its commit".to_owned()),
+            Self::Unsupported { .. } => Some("there is no way around it but to leave it out, or to build this image with another program".to_owned()),
+            Self::MissingConfig { .. } => None,
         }
     }
 }

@@ -5,7 +5,7 @@ set -euo pipefail
 . "$(dirname "$0")/check.sh"
 build="/longshore/longshore build --isolation=inplace --no-push --insecure-registry $LONGSHORE_TEST_REGISTRY --build-arg REGISTRY=$LONGSHORE_TEST_REGISTRY"
 
-mkdir -p "$work/contexts"/{good,bad,secret,slow,hidden} "$work/out" "$work/data"
+mkdir -p "$work/contexts"/{good,bad,secret,slow,hidden,hostname} "$work/out" "$work/data"
 cat >"$work/contexts/good/Dockerfile" <<'DOCKERFILE'
 ARG REGISTRY
 FROM ${REGISTRY}/base/busybox:1 AS first
@@ -50,6 +50,11 @@ WORKDIR /data
 RUN echo around > /around
 DOCKERFILE
 echo mounted >"$work/data/mounted"
+cat >"$work/contexts/hostname/Dockerfile" <<'DOCKERFILE'
+ARG REGISTRY
+FROM ${REGISTRY}/base/busybox:1
+RUN hostname > /hostname
+DOCKERFILE
 
 # `/` as a listing: everything on its own file system with type, mode, owner, size and target; /proc and mounts are left out by -xdev.
 listing="find / -xdev ! -path '/out*' ! -path '/data*' ! -path '/longshore/state*' ! -path '/proc*' -exec stat -c '%n %F %a %u:%g %s' {} + | sort"
@@ -104,6 +109,13 @@ check "its image is right, too" described git2 copied ran
 check "and knows no token" bash -c "! grep -rq canary '$work/out/git2'"
 check "and without it there is none" refuses inside "GIT_PULL_METHOD=http $build --context git://127.0.0.1:$port/private/app.git"
 check "/ is as it was after git" unchanged
+check "a host name has no effect" inside "$(one hostname hostname1) --build-arg BUILDKIT_SANDBOX_HOSTNAME=given.example 2>/out/hostname.log"
+check "which is said" grep -F "BUILDKIT_SANDBOX_HOSTNAME has no effect in place" "$work/out/hostname.log"
+# Of files the description has sizes: that of the container's name, and a line feed.
+named() { described "$1" hostname && jq -e --arg size " size=$(inside hostname | wc -c) " '.tree.hostname | contains($size)' "$work/description"; }
+check "commands see the container's" named hostname1
+check "without it the build succeeds" inside "$(one hostname hostname2) 2>/out/hostname.log"
+check "and nothing is said" refuses grep -F BUILDKIT_SANDBOX_HOSTNAME "$work/out/hostname.log"
 check "the shell is alive" says alive inside "echo alive"
 
 for delay in 0.02 0.05 0.08 0.12 0.16 0.2 0.25 0.3 0.4 0.5 0.6 0.7 0.8 0.9 1.0 1.2; do

@@ -81,9 +81,42 @@ fn wildcards_match_one_component() {
         let failed = scene.mistake(&format!("FROM scratch\nCOPY {from}/* /x/\n"));
         failed.says(&format!("\"{from}\" is not in the build context"));
     }
+    // Below a file there is nothing; of a stage that is nothing found, as with BuildKit.
+    for (from, file) in [
+        ("b.txt/*", "b.txt"),
+        ("d/a3.txt/*", "d/a3.txt"),
+        ("b.txt/none/*", "b.txt"),
+        ("b.txt/none", "b.txt"),
+    ] {
+        for flags in ["", "--exclude=none "] {
+            let failed = scene.mistake(&format!("FROM scratch\nCOPY {flags}{from} /x/\n"));
+            failed.says("is not in the build context");
+            failed.says(&format!(
+                "\"{file}\" is a regular file, with nothing below it"
+            ));
+        }
+    }
+    let failed = scene.mistake("FROM scratch\nADD b.txt/* /x/\n");
+    failed
+        .says("2 | ADD b.txt/* /x/")
+        .says("\"b.txt/*\" is not in");
+    let failed = scene.mistake("FROM scratch\nCOPY --parents b.txt/./* /x/\n");
+    failed.says("\"b.txt\" is a regular file, with nothing below it");
+    let copied = "FROM scratch AS one\nCOPY b.txt /\nFROM scratch\nCOPY --from=one";
+    assert_eq!(
+        scene.image(&format!("{copied} /b.txt/* /x/\n")).paths(),
+        Vec::<String>::new()
+    );
+    for from in ["/b.txt/none/*", "/b.txt/none"] {
+        let failed = scene.mistake(&format!("{copied} {from} /x/\n"));
+        failed.says("\"/b.txt\" is a regular file, with nothing below it");
+    }
+    scene.link("nowhere", "dangling");
+    let failed = scene.mistake("FROM scratch\nCOPY dangling/* /x/\n");
+    failed.says("\"dangling\" is a link to \"nowhere\", which is not there");
     scene.file(".dockerignore", "d\n");
     let failed = scene.mistake("FROM scratch\nCOPY d/* /x/\n");
-    failed.says("the ignore rule \"d\" (line 1) hides it");
+    failed.says("the ignore rule \"d\" (.dockerignore:1) hides it");
 }
 
 #[test]
@@ -341,7 +374,10 @@ fn ignored_files_are_not_there() {
         ["docs/", "docs/b.md", "keep.log", "src/", "src/main.c"]
     );
     let failed = scene.mistake("FROM scratch\nCOPY a.log /\n");
-    failed.says("a.log").says("*.log").says("line 2");
+    failed
+        .says("a.log")
+        .says("\"*.log\"")
+        .says(".dockerignore:2");
 }
 
 #[test]

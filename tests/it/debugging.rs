@@ -43,6 +43,27 @@ fn the_tree_of_a_dockerfile() {
 }
 
 #[test]
+fn the_tree_of_a_large_dockerfile_takes_little_memory() {
+    let scene = Scene::bare();
+    let count = 100_000;
+    scene.dockerfile(&format!("FROM scratch\n{}", "CMD a\n".repeat(count)));
+    // In KiB. All of the answer in memory at once would be more than this.
+    let limit = "ulimit -v 300000";
+    let found = scene
+        .longshore(&["debug", "parse", "Dockerfile"])
+        .after(limit);
+    let found = found.success();
+    assert!(
+        found.stdout.len() > 40_000_000,
+        "{} bytes",
+        found.stdout.len()
+    );
+    let tree = json(&found.stdout)["dockerfile"].clone();
+    let instructions = tree["stages"][0]["instructions"].as_array().unwrap();
+    assert_eq!(instructions.len(), count);
+}
+
+#[test]
 fn words_paths_and_plans() {
     let scene = Scene::bare();
     let args = [

@@ -47,13 +47,30 @@ fn a_source_that_is_not_there() {
     fails(&scene, "FROM scratch\nCOPY readme.md /\n").says("did you mean \"README.md\"?");
     fails(&scene, "FROM scratch\nADD x /\n").says("\"x\" is not in");
     let failed = fails(&scene, "FROM scratch\nCOPY hidden/x /\n");
-    failed.says("the ignore rule \"hidden\" (line 2) hides it");
+    failed.says("the ignore rule \"hidden\" (.dockerignore:2) hides it");
     fails(
         &scene,
         "FROM scratch AS one\nCOPY src /src\nFROM scratch\nCOPY --from=one /scr /\n",
     )
     .says("stage \"one\"")
     .says("did you mean \"/src\"?");
+    // A file of that name in another directory, and no file at all.
+    fails(&scene, "FROM scratch\nCOPY main.c /\n").says("did you mean \"src/main.c\"?");
+    fails(&scene, "FROM scratch\nADD zzz /\n").says(
+        "none of the 4 files in the build context has that name; at its root: .dockerignore, Dockerfile, README.md, src/; .dockerignore hides others",
+    );
+    fails(
+        &scene,
+        "FROM scratch AS one\nFROM scratch\nCOPY --from=one /a /\n",
+    )
+    .says("stage \"one\" is empty");
+    scene.dir("nothing");
+    let call = scene
+        .dockerfile("FROM scratch\nCOPY a /\n")
+        .longshore(&["build"]);
+    let call = call.arg("--dockerfile").arg(scene.path("Dockerfile"));
+    let failed = call.arg("--context").arg(scene.path("nothing")).mistake();
+    failed.says("the build context is empty");
 }
 
 #[test]

@@ -14,11 +14,12 @@ use crate::rootfs::{self, Device, Dir, FileType, Leaf, Metadata, Node, Owner, Re
 use crate::snapshot::is_image_xattr;
 
 use super::CopyError;
+use super::absence::Absence;
 use super::add;
 use super::destination::{Destination, have_same_bytes, make, make_parents, set_owner};
 use super::download::Downloaded;
 use super::filter::{Filter, FilterState};
-use super::sources::{Found, SourceTree, find, missing_below};
+use super::sources::{Found, SourceTree, check_root, find, missing_below};
 use merge::Pending;
 
 /// The mode of directories that are made on the way to a destination.
@@ -75,6 +76,9 @@ pub(super) fn copy(
                 pattern,
                 is_literal,
             } => {
+                if !is_literal {
+                    check_root(source, root, pattern)?;
+                }
                 copier.path(root, &target, is_directory)?;
                 if *is_literal && !copier.has_matched {
                     return Err(missing_below(source, root, pattern));
@@ -105,8 +109,7 @@ fn not_downloaded(span: Span) -> CopyError {
         path: "the source".to_owned(),
         tree: "what was downloaded".to_owned(),
         span,
-        hidden_by: None,
-        nearest: None,
+        absence: Box::new(Absence::NotDownloaded),
     }
 }
 
