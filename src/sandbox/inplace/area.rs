@@ -7,11 +7,13 @@
 //! <root>/.longshore/trees/<n>/ stages
 //! <root>/.longshore/spill/     what stages wrote behind mounts; thrown away
 //! <root>/.longshore/scratch/   the build's own files
+//! <root>/.longshore/loose      what the mounts of a command put below /dev
 //! ```
 //! The journal says one thing only: whether the entries at the root are the original's or a stage's. That decides how to get
 //! back from any point: a stage's entries are moved out, then what is left of the original in its store is moved back in.
 
 use super::super::SandboxError;
+use super::loose;
 use super::moving::{Hook, Move, Pins, names, open_directory};
 use rustix::fs::{
     AtFlags, FlockOperation, Mode, OFlags, flock, fsync, mkdirat, openat, renameat, unlinkat,
@@ -122,6 +124,7 @@ impl Area {
             _lock: lock,
         };
         area.recover(fixed)?;
+        loose::remove(&area.loose_path(), root_path)?;
         // A killed build's is of no use.
         empty_directory(&area.scratch_path)?;
         area.pins = Pins::new(fixed.iter().chain(keep).cloned());
@@ -190,6 +193,11 @@ impl Area {
         &self.scratch_path
     }
 
+    /// The note of what does not go with a tree.
+    pub(super) fn loose_path(&self) -> PathBuf {
+        self.root_path.join(DIRECTORY).join("loose")
+    }
+
     /// Puts back what was there before us, and throws the stages away.
     pub(super) fn restore(&self) -> Result<(), SandboxError> {
         let mut state = self.state();
@@ -207,6 +215,7 @@ impl Area {
             return Ok(());
         }
         self.restore()?;
+        loose::remove(&self.loose_path(), &self.root_path)?;
         std::fs::remove_dir_all(&path).map_err(|source| SandboxError::path("remove", &path, source))
     }
 

@@ -9,6 +9,7 @@
 
 mod area;
 mod hidden;
+mod loose;
 mod mounts;
 mod moving;
 mod workspace;

@@ -1,7 +1,7 @@
 //! What a command has mounted, where nothing can be mounted: put into the tree before it runs, and taken away when it has ended.
 //!
 //! What has the name already waits beside the tree meanwhile. A kill at any point leaves it all to [`super::area`], which throws a killed
-//! build's trees away; nothing of anybody else's is ever moved, since paths that are mounted or kept are refused.
+//! build's trees away, and what is noted in [`super::loose`]; nothing of anybody else's is ever moved, since paths that are mounted or kept are refused.
 //!
 //! # Deviation
 //! Files of the context, a stage or an image are copies: the command can write to them, and it is thrown away. A cache is a link to its
@@ -14,6 +14,7 @@ use super::super::executor::{Mount, MountKind, Writes};
 use super::super::plain::copy_tree;
 use super::super::stubs::{StubKind, Stubs, modification, times};
 use super::area::Area;
+use super::loose::{self, FREE};
 use crate::rootfs::{self, Leaf, Protected, RelPath, Rootfs};
 use rustix::fs::{
     AtFlags, CWD, Mode, OFlags, Timestamps, fstat, futimens, openat, renameat, statat,
@@ -26,8 +27,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, fchown, symlink};
 use std::path::{Path, PathBuf};
 
-/// Where paths may be mounted over although they are mounts themselves: the container's own memory, gone with it.
-const FREE: &str = "dev";
 /// What to do about a path that is taken.
 const WAY_OUT: &str = "mount elsewhere in the Dockerfile, unmount it from the job's container, or build with --isolation=namespace";
 
@@ -60,7 +59,7 @@ impl Placed {
         mounts.sort_by_key(|mount| Path::new(&mount.target).components().count());
         for mount in mounts {
             if let Err(error) = placed.add(area, mount) {
-                placed.remove()?;
+                placed.remove(area)?;
                 return Err(error);
             }
         }
@@ -77,6 +76,9 @@ impl Placed {
         let target = tree.resolve(&target, Leaf::Follow).map_err(of_tree)?;
         let target = PathBuf::from(std::ffi::OsStr::from_bytes(target.as_bytes()));
         check(area, &target)?;
+        if target.starts_with(FREE) {
+            loose::note(&area.loose_path(), root, &target)?;
+        }
         let (Some(name), Some(above)) = (target.file_name(), target.parent()) else {
             return Err(explain(io::ErrorKind::InvalidInput.into()));
         };
@@ -131,7 +133,7 @@ impl Placed {
     }
 
     /// Takes everything away again, the last first.
-    pub(super) fn remove(self) -> Result<(), SandboxError> {
+    pub(super) fn remove(self, area: &Area) -> Result<(), SandboxError> {
         drop(self.sockets);
         let mut outcome = Ok(());
         for one in self.made.into_iter().rev() {
@@ -139,7 +141,8 @@ impl Placed {
             let removed = one.remove();
             outcome = outcome.and(removed);
         }
-        outcome
+        outcome?;
+        loose::forget(&area.loose_path())
     }
 }
 

@@ -143,7 +143,7 @@ impl Workspace for InplaceWorkspace {
             },
             output,
         );
-        let removed = placed.remove();
+        let removed = placed.remove(&self.area);
         let status = outcome?;
         removed?;
         Ok(status)
