@@ -186,12 +186,16 @@ fn missing_directory(
     missing(source, &written, directory)
 }
 
-/// Refuses a pattern of `--parents` below a file of the context, as [`find`] does.
+/// Refuses a pattern of `--parents` below a file of the context, as [`find`] does. Of what a pattern finds, files are
+/// copied themselves.
 pub(super) fn check_root(
     source: &SourceTree<'_>,
     root: &Spanned<String>,
     pattern: &str,
 ) -> Result<(), CopyError> {
+    if glob::has_wildcard(root.value.as_bytes()) {
+        return Ok(());
+    }
     let is_directory = find(source, root)?
         .iter()
         .all(|found| found.metadata.is_dir());
