@@ -18,6 +18,9 @@ use rustix::io::Errno;
 const AWAY: &str =
     "the files of the image that is built are in its place until the last command has run";
 
+/// `openat2` answers EAGAIN when a rename or a mount raced with a `..`; so often it is asked again.
+const RACES_MAX: usize = 16;
+
 /// The files of this machine. Clones know the same.
 #[derive(Clone, Debug, Default)]
 pub struct Files(Arc<Mutex<Held>>);
@@ -103,7 +106,14 @@ impl Held {
         }
         // A secret of Kubernetes is a link to another file below its directory; a link to a path would lead into the image.
         let below = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        match openat2(directory, name, flags, Mode::empty(), below) {
+        let mut answer = openat2(directory, name, flags, Mode::empty(), below);
+        for _ in 0..RACES_MAX {
+            if !matches!(answer, Err(Errno::AGAIN | Errno::INTR)) {
+                break;
+            }
+            answer = openat2(directory, name, flags, Mode::empty(), below);
+        }
+        match answer {
             // An old kernel, or a filter of system calls that does not know it: the file itself is no such link at least.
             Err(Errno::NOSYS | Errno::PERM) => {
                 let link = readlinkat(directory, name, Vec::new());

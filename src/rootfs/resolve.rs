@@ -15,7 +15,7 @@ use super::path::RelPath;
 const KERNEL_PATH_BYTES_MAX: usize = 4095;
 /// Symbolic links followed before a path counts as a loop.
 const LINKS_MAX: usize = 255;
-/// `openat2` answers EAGAIN when a rename raced with a `..`; after so many the walk decides.
+/// `openat2` answers EAGAIN when a rename or a mount anywhere on the machine raced with a `..`; after so many the walk decides.
 const RACES_MAX: usize = 16;
 
 /// A directory for `*at` calls: no permission to read it is needed.
@@ -59,9 +59,14 @@ pub(super) fn openat2(
         bytes if bytes.len() > KERNEL_PATH_BYTES_MAX => return None,
         bytes => bytes,
     };
+    ask_kernel(root, bytes, flags)
+}
+
+/// The kernel's answer. `None` where it has no such call, or others' renames raced with a `..` again and again.
+fn ask_kernel(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Option<Result<OwnedFd, Errno>> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     for _ in 0..RACES_MAX {
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        match rustix::fs::openat2(root, bytes, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+        match rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(Errno::NOSYS | Errno::PERM) => return None,
             answer => return Some(answer),
@@ -73,13 +78,8 @@ pub(super) fn openat2(
 /// Opens what is at a path as it is written, `..` and a leading slash too, as a chroot at `root` would: in the kernel's way, or by
 /// the walk where the kernel has none, as gVisor's.
 pub fn open_chrooted(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
-    let flags = flags | OFlags::CLOEXEC;
     let kernel = if path.is_empty() { b"." } else { path };
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    match rustix::fs::openat2(root, kernel, flags, Mode::empty(), resolve) {
-        Err(Errno::NOSYS | Errno::PERM) => open_walking(root, path, flags),
-        answer => answer,
-    }
+    ask_kernel(root, kernel, flags).unwrap_or_else(|| open_walking(root, path, flags))
 }
 
 /// The same by the walk. What is opened is not replaced by others meanwhile: no command runs yet, or any more.
@@ -88,6 +88,7 @@ pub(super) fn open_walking(
     path: &[u8],
     flags: OFlags,
 ) -> Result<OwnedFd, Errno> {
+    let flags = flags | OFlags::CLOEXEC;
     let parts = path
         .split(|&b| b == b'/')
         .filter(|p| !matches!(*p, b"" | b"."));

@@ -2,6 +2,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 
@@ -366,4 +367,29 @@ fn a_chroots_view_is_the_same_without_the_kernels_help() {
         let walked = found(resolve::open_walking(root, path.as_bytes(), OFlags::PATH));
         assert_eq!(walked, kernel, "{path}");
     }
+}
+
+/// Renames anywhere on the machine make the kernel give up on a `..` with EAGAIN, which is no answer to anyone.
+#[test]
+fn a_rename_elsewhere_disturbs_no_dots() {
+    let fixture = fixture(Resolver::Kernel);
+    let root = fixture.outer.path().join("root");
+    fs::create_dir_all(root.join("a/b")).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let names = ["one", "two"].map(|name| elsewhere.path().join(name));
+    fs::create_dir(&names[0]).unwrap();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                fs::rename(&names[0], &names[1]).unwrap();
+                fs::rename(&names[1], &names[0]).unwrap();
+            }
+        });
+        let opened = (0..20_000).try_for_each(|_| {
+            open_chrooted(fixture.rootfs.as_fd(), b"a/../a/../a/b/../b", OFlags::PATH).map(drop)
+        });
+        is_over.store(true, Ordering::Relaxed);
+        assert_eq!(opened, Ok(()));
+    });
 }
