@@ -36,9 +36,8 @@ fn told(failed: &Finished) -> Vec<&str> {
 }
 
 fn numbered(count: usize) -> String {
-    (1..=count)
-        .map(|number| format!("line {number}\n"))
-        .collect()
+    let lines = (1..=count).map(|number| format!("line {number}"));
+    lines.chain([String::new()]).collect::<Vec<_>>().join("\n")
 }
 
 /// Nothing but errors: what the command writes is in the error only.
@@ -166,10 +165,8 @@ fn lines_are_bounded_and_readable() {
     assert!(annotation.is_some_and(|line| line.len() < 4000 && line.ends_with("%0Ashort")));
 
     let wide = "ü".repeat(300);
-    let output: String = (10..30)
-        .map(|number| format!("{number} {wide}\n"))
-        .collect();
-    let (_, failed) = failing(&output, quiet).expect("as before");
+    let output: Vec<String> = (10..30).map(|number| format!("{number} {wide}")).collect();
+    let (_, failed) = failing(output.join("\n"), quiet).expect("as before");
     let lines = told(&failed);
     assert!(lines.iter().map(|line| line.len() + 1).sum::<usize>() <= 8 * 1024);
     assert!((12..20).contains(&lines.len()), "{}", lines.len());
@@ -232,11 +229,11 @@ fn the_last_lines_hold_no_secret() {
     let (secret, token) = ("planted-secret-value", "planted-job-token");
     // What is kept of a line ends in the middle of the secret then.
     let fill = "\u{1b}[m".repeat((16 * 1024 - secret.len() / 2) / 3);
-    scene.dockerfile(&format!(
+    scene.dockerfile(
         "FROM scratch\nCOPY busybox /bin/sh\nCOPY busybox /bin/cat\nCOPY fill /\nARG T\n\
          RUN --mount=type=secret,id=a echo \"it is $T\"; cat /run/secrets/a; echo; cat /fill; cat /run/secrets/a; \
-         cat /fill /run/secrets/a >&2; exit 1\n"
-    ));
+         cat /fill /run/secrets/a >&2; exit 1\n",
+    );
     scene.file("fill", fill);
     let failed = scene
         .build()
