@@ -473,19 +473,18 @@ impl Engine<'_> {
         })?;
         let rootfs = Rootfs::open(workspace.root())?;
         let protected = mounted(workspace)?;
-        let (ownership, isolation) = (self.executor.ownership(), self.executor.isolation());
-        layers::apply(
-            file,
-            &rootfs,
-            &protected,
-            &packed.diff_id,
-            ownership,
-            isolation,
-        )
-        .map_err(|source| BuildError::Layer {
-            display: "a --link copy".to_owned(),
-            source: Box::new(source),
+        let options = self.apply_options(&protected);
+        layer::apply(file, &rootfs, &options, Some(&packed.diff_id)).map_err(|source| {
+            BuildError::Layer {
+                display: "a --link copy".to_owned(),
+                source: Box::new(source),
+            }
         })
+    }
+
+    fn apply_options<'a>(&self, protected: &'a Protected) -> layer::ApplyOptions<'a> {
+        let (ownership, isolation) = (self.executor.ownership(), self.executor.isolation());
+        layers::apply_options(protected, ownership, isolation)
     }
 
     /// Applies a layer to a workspace; gives the owners that the tree cannot hold.
@@ -512,7 +511,8 @@ impl Engine<'_> {
         let rootfs = Rootfs::open(workspace.root())?;
         // Not the paths that this build ignores: the layer may be shared with builds that do not.
         let protected = mounted(workspace)?;
-        let (ownership, isolation) = (self.executor.ownership(), self.executor.isolation());
+        let options = self.apply_options(&protected);
+        let diff_id = Some(&layer.diff_id);
         let applied = match unpacked {
             Unpacked::Blob(path) => {
                 let blob = File::open(&path).map_err(|source| BuildError::State {
@@ -520,13 +520,9 @@ impl Engine<'_> {
                     path,
                     source,
                 })?;
-                let diff_id = &layer.diff_id;
-                layers::apply(blob, &rootfs, &protected, diff_id, ownership, isolation)
+                layer::apply(blob, &rootfs, &options, diff_id)
             }
-            Unpacked::Inflated(tar) => {
-                let diff_id = &layer.diff_id;
-                layers::apply_inflated(tar, &rootfs, &protected, diff_id, ownership, isolation)
-            }
+            Unpacked::Inflated(tar) => layer::apply_inflated(tar, &rootfs, &options, diff_id),
         };
         let applied = applied.map_err(failed)?;
         for message in applied.warnings {

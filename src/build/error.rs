@@ -12,6 +12,7 @@ use crate::{
 };
 
 use super::absence::Absence;
+use super::last_lines::LastLine;
 
 /// What ended a build.
 #[derive(Debug, thiserror::Error)]
@@ -147,12 +148,16 @@ pub enum BuildError {
     Run {
         /// The instruction.
         display: String,
+        /// The stage that it is in.
+        stage: String,
         /// Where it is.
         span: Span,
         /// How it ended.
         outcome: String,
         /// The exit code to hand on.
         code: u8,
+        /// What it wrote last, to both streams.
+        output: Vec<LastLine>,
     },
     /// A RUN's command could not be started.
     #[error("{display}: cannot start the command")]

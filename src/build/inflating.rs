@@ -81,6 +81,10 @@ impl<'scope, 'env> Inflating<'scope, 'env> {
             let work = self.scope.spawn(move || one(engine, stack, next, is_over));
             self.coming.push_back((next, work));
         }
+        // A layer that another build put into the store meanwhile is not asked for.
+        while self.coming.front().is_some_and(|(next, _)| *next < number) {
+            self.coming.pop_front();
+        }
         let Some((_, work)) = self.coming.pop_front_if(|(next, _)| *next == number) else {
             return Ok(None);
         };

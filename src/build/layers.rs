@@ -1,7 +1,7 @@
 //! Changes to a blob in a file, a base's blob into a tree.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::layer::{self, Applied, ApplyOptions, Inflated, Limits, Owners, PackOptions};
+use crate::layer::{self, ApplyOptions, Inflated, Limits, Owners, PackOptions};
 use crate::oci::{Compression, Descriptor, Digest, MediaType};
 use crate::rootfs::{Protected, Rootfs, Timestamp};
 use crate::sandbox::{ChangeSource, Isolation, Ownership};
@@ -182,33 +182,12 @@ pub(super) enum Unpacked {
     Inflated(Inflated),
 }
 
-/// Puts the layer in `blob` into a tree; the digest of the blob was verified when it was fetched.
-pub(super) fn apply(
-    blob: impl Read + Send,
-    rootfs: &Rootfs,
+/// How a layer is put into a tree.
+pub(super) fn apply_options(
     protected: &Protected,
-    diff_id: &Digest,
     ownership: Ownership,
     isolation: Isolation,
-) -> Result<Applied, layer::Error> {
-    let options = options(protected, ownership, isolation);
-    layer::apply(blob, rootfs, &options, Some(diff_id))
-}
-
-/// The same for a layer that was decompressed before.
-pub(super) fn apply_inflated(
-    inflated: Inflated,
-    rootfs: &Rootfs,
-    protected: &Protected,
-    diff_id: &Digest,
-    ownership: Ownership,
-    isolation: Isolation,
-) -> Result<Applied, layer::Error> {
-    let options = options(protected, ownership, isolation);
-    layer::apply_inflated(inflated, rootfs, &options, Some(diff_id))
-}
-
-fn options(protected: &Protected, ownership: Ownership, isolation: Isolation) -> ApplyOptions<'_> {
+) -> ApplyOptions<'_> {
     ApplyOptions {
         protected,
         limits: Limits::default(),

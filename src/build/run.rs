@@ -1,6 +1,7 @@
 //! RUN: a command of the Dockerfile, in the isolation, with an environment made for it.
 
 use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
 
 use crate::plan::{RunSecurity, RunStep, Step};
 use crate::rootfs::{Owner, RelPath, Rootfs};
@@ -8,6 +9,7 @@ use crate::sandbox::{RunOutput, RunSpec, RunStatus, Workspace};
 
 use super::engine::Engine;
 use super::event::{Event, Events, Stream};
+use super::last_lines::LastLines;
 use super::{BuildError, mount, user};
 
 /// The host name that a RUN sees, as in BuildKit.
@@ -63,16 +65,14 @@ pub(super) fn run(
         span,
         source: Box::new(source),
     };
-    let mut stdout = Output {
+    let last = Mutex::new(LastLines::default());
+    let sink = |stream| Output {
         stage,
-        stream: Stream::Stdout,
+        stream,
         events: &*services.events,
+        last: &last,
     };
-    let mut stderr = Output {
-        stage,
-        stream: Stream::Stderr,
-        events: &*services.events,
-    };
+    let (mut stdout, mut stderr) = (sink(Stream::Stdout), sink(Stream::Stderr));
     let mut output = RunOutput {
         stdout: &mut stdout,
         stderr: &mut stderr,
@@ -83,11 +83,14 @@ pub(super) fn run(
         placed.remove(workspace)?;
     }
     let failed = |outcome: String, code: u8| {
+        let last = last.into_inner().unwrap_or_else(PoisonError::into_inner);
         Err(BuildError::Run {
             display: step.display.clone(),
+            stage: stage.to_owned(),
             span,
             outcome,
             code,
+            output: last.finish(),
         })
     };
     match status.map_err(start)? {
@@ -167,15 +170,19 @@ impl Placed {
     }
 }
 
-/// Hands a command's output on as events.
+/// Hands a command's output on as events, and keeps the last of it.
 struct Output<'a> {
     stage: &'a str,
     stream: Stream,
     events: &'a dyn Events,
+    last: &'a Mutex<LastLines>,
 }
 
 impl Write for Output<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.push(self.stream, bytes);
+        drop(last);
         self.events.send(Event::StepOutput {
             stage: self.stage.to_owned(),
             stream: self.stream,

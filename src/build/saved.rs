@@ -13,6 +13,7 @@ use crate::cache::{
     self, Cache, CacheKey, Document, DocumentName, KeyHasher, Kind, Part, SavedMount, Unfit,
 };
 use crate::http::Http;
+use crate::layer;
 use crate::oci::{Compression, Descriptor, Digest};
 use crate::registry::{BlobSource, Client};
 use crate::rootfs::{FileType, Protected, RelPath, Rootfs};
@@ -134,15 +135,9 @@ impl<'a> SavedMounts<'a> {
         let rootfs = Rootfs::open(directory).map_err(|error| Failure::Unpack(error.to_string()))?;
         let (ownership, isolation) = self.rights;
         let protected = Protected::none();
-        layers::apply(
-            file,
-            &rootfs,
-            &protected,
-            &saved.diff_id,
-            ownership,
-            isolation,
-        )
-        .map_err(|error| Failure::Unpack(error.to_string()))?;
+        let options = layers::apply_options(&protected, ownership, isolation);
+        layer::apply(file, &rootfs, &options, Some(&saved.diff_id))
+            .map_err(|error| Failure::Unpack(error.to_string()))?;
         Ok(Some(saved))
     }
 

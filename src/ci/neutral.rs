@@ -51,6 +51,11 @@ impl Neutralizer {
         let lines: Vec<String> = text.split(['\n', '\r']).map(line_of).collect();
         lines.join("\n")
     }
+
+    /// The same without colours, for a place that shows none, or where they would run into what follows.
+    pub fn plain(text: &str) -> String {
+        without_colors(&Self::text(text))
+    }
 }
 
 /// One line.
@@ -315,7 +320,10 @@ mod tests {
             ("--- heading", "\\--- heading"),
         ] {
             assert_eq!(Neutralizer::text(text), expect, "{text:?}");
+            assert_eq!(Neutralizer::plain(text), expect, "{text:?}");
         }
+        let colored = "\u{1b}[31;1mred\u{1b}[0m \u{26a0}\u{fe0f}\u{1b}[m\n\u{1b}[2Kplain";
+        assert_eq!(Neutralizer::plain(colored), "red \u{26a0}\u{fe0f}\nplain");
     }
 
     #[test]

@@ -55,6 +55,14 @@ impl LogStyle {
         self != Self::Terminal
     }
 
+    /// Whether a group is folded when it is over, so that nobody sees what is in it.
+    pub fn folds(self) -> bool {
+        match self {
+            Self::GitHub | Self::GitLab | Self::Azure | Self::Buildkite => true,
+            Self::Terminal | Self::Plain => false,
+        }
+    }
+
     /// What opens a group; empty where there are none. `seconds` is the time since 1970, `number` differs between groups.
     pub fn open_group(self, title: &str, number: usize, seconds: i64) -> String {
         let title = Neutralizer::text(title).replace('\n', " ");

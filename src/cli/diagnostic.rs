@@ -170,7 +170,8 @@ pub(super) fn trimmed_end(text: &str, span: Span) -> usize {
     start + text[start..end].trim_end().len()
 }
 
-fn floor_boundary(text: &str, mut at: usize) -> usize {
+/// The character boundary at or before a place.
+pub(super) fn floor_boundary(text: &str, mut at: usize) -> usize {
     while !text.is_char_boundary(at) {
         at -= 1;
     }

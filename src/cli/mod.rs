@@ -15,12 +15,14 @@ mod diagnostic;
 mod doctor;
 mod env;
 mod explain;
+mod failure;
 mod fetching;
 mod flags;
 mod git;
 mod index;
 mod kept;
 mod keychain;
+mod last_output;
 mod login;
 mod places;
 mod push;
@@ -52,6 +54,7 @@ use crate::ci::{Annotation, CiError, LogStyle, Neutralizer, Severity};
 use crate::sandbox::{self, Cancel, Choice, EnterOptions, SandboxError, scrub};
 
 use env::Env;
+use failure::Failure;
 use flags::{
     BuildArgs, Command, Executor, IsolationFlag, LogArgs, LogFormat, Program, Verbosity, Warmer,
 };
@@ -344,60 +347,7 @@ fn build_command(mut args: BuildArgs, is_executor: bool, env: Env, is_action: bo
         Ok(()) => return 0,
         Err(failure) => failure,
     };
-    let (text, code) = match &failure {
-        Failure::Usage(error) => (usage(error, style.has_color), USAGE),
-        Failure::Isolation(error) => {
-            let hint = "`longshore doctor` tells what this machine allows";
-            let text = diagnostic::plain(&diagnostic::chain(error), Some(hint), style.has_color);
-            (text, 1)
-        }
-        Failure::Cancelled(code) => {
-            let text = BuildError::Cancelled.to_string();
-            (diagnostic::plain(&text, None, style.has_color), *code)
-        }
-        Failure::Build(error) => {
-            let text = diagnostic::render(error, renderer.source().as_ref(), style.has_color);
-            (text, error.exit_code())
-        }
-    };
-    renderer.error(&text);
-    let plain = match &failure {
-        Failure::Usage(error) => vec![(diagnostic::chain(error), None)],
-        Failure::Isolation(error) => vec![(diagnostic::chain(error), None)],
-        Failure::Cancelled(_) => Vec::new(),
-        Failure::Build(error) => diagnostic::messages(error),
-    };
-    for (message, span) in plain {
-        renderer.annotate(Severity::Error, &message, span);
-    }
-    platform.publish_failure(&text, &renderer);
-    code
-}
-
-enum Failure {
-    Usage(UsageError),
-    Isolation(SandboxError),
-    /// A signal ended the build: the exit code that says which, as a shell's.
-    Cancelled(u8),
-    Build(Box<BuildError>),
-}
-
-impl From<UsageError> for Failure {
-    fn from(error: UsageError) -> Self {
-        Self::Usage(error)
-    }
-}
-
-impl From<CiError> for Failure {
-    fn from(error: CiError) -> Self {
-        Self::Usage(error.into())
-    }
-}
-
-impl From<SandboxError> for Failure {
-    fn from(error: SandboxError) -> Self {
-        Self::Isolation(error)
-    }
+    failure.tell(&renderer, &platform)
 }
 
 fn build_with(

@@ -20,6 +20,7 @@ use super::diagnostic::SourceText;
 use super::explain;
 use super::fetching::Fetching;
 use super::flags::{LogFormat, Verbosity};
+use super::last_output::LastOutput;
 use super::runner_log::{Log, PlatformState};
 use super::terminal::Stderr;
 
@@ -61,6 +62,8 @@ pub(super) struct State {
     /// Output of RUNs that is not a whole line yet, by stage and stream, where lines are written as a whole: in JSON, and
     /// while several stages are built at once.
     partial: BTreeMap<(String, bool), Vec<u8>>,
+    /// The stage whose command wrote what stands last in the log; none if several were running, or if it was somebody else.
+    pub(super) above: Option<String>,
     /// The stages that are being built.
     pub(super) running: BTreeSet<String>,
     /// What only a CI system's log needs.
@@ -110,13 +113,23 @@ impl Renderer {
 
     /// Writes the final error, already laid out.
     pub(super) fn error(&self, text: &str) {
+        self.error_of_command(text, &LastOutput::default());
+    }
+
+    /// The same, with what a failed command wrote last.
+    pub(super) fn error_of_command(&self, text: &str, output: &LastOutput) {
         let mut state = self.lock();
         if self.style.format == LogFormat::Json {
-            self.line(&mut state, Level::Error, text, json!({}));
+            self.line(&mut state, Level::Error, text, output.fields());
         } else {
             self.close_group(&mut state);
             self.end_partial_line(&mut state);
-            write_out(&state, self.cleaned(text).as_bytes());
+            let text = if self.ends_with(&state, output) {
+                text.to_owned()
+            } else {
+                output.below(text)
+            };
+            write_out(&state, self.cleaned(&text).as_bytes());
             write_out(&state, b"\n");
         }
     }
@@ -139,6 +152,7 @@ impl Renderer {
             return;
         }
         self.end_partial_line(state);
+        state.above = None;
         let message = &*self.cleaned(message);
         let text = match self.style.format {
             LogFormat::Json => json_line(level, message, self.cleaned_value(fields)),
@@ -182,6 +196,11 @@ impl Renderer {
     fn output(&self, state: &mut State, stage: &str, stream: Stream, bytes: &[u8]) {
         if !self.shows(Level::Info) {
             return;
+        }
+        if state.running.len() > 1 {
+            state.above = None;
+        } else if state.above.as_deref() != Some(stage) {
+            state.above = Some(stage.to_owned());
         }
         if self.is_for_runner() {
             self.output_for_runner(state, stage, stream, bytes);

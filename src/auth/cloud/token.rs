@@ -100,7 +100,7 @@ mod tests {
         let found = |text: &str| {
             let token = Token {
                 access_token: Secret::new(text),
-                lifetime: Duration::from_mins(60),
+                lifetime: Duration::from_hours(1),
                 source: String::new(),
             };
             async { Ok(token) }
@@ -117,7 +117,7 @@ mod tests {
             assert_eq!(got, (expect, Duration::from_mins(left)), "{minute}");
         }
         let refused = async { Err(CloudError::config("X", "is wrong")) };
-        let now = start + Duration::from_mins(120);
+        let now = start + Duration::from_hours(2);
         assert!(tokens.get("a", now, refused).await.is_err());
     }
 }

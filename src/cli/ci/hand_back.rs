@@ -85,7 +85,7 @@ impl Platform {
         let report = Report {
             recorded: self.journal.recorded(),
             took: renderer.elapsed(),
-            failure: Some(text.to_owned()),
+            failure: Some(renderer.cleaned(text).into_owned()),
             ..Report::default()
         };
         if let Some(ci) = self.ci

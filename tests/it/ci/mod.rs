@@ -1,6 +1,7 @@
 //! Builds inside CI systems: what is taken from them, and what they are handed back.
 
 mod canaries;
+mod last_lines;
 mod payloads;
 mod runner;
 

@@ -60,7 +60,7 @@ fn bytes(line: &str) -> Vec<u8> {
 }
 
 /// All of them, a line each.
-fn joined() -> Vec<u8> {
+pub(super) fn joined() -> Vec<u8> {
     let lines: Vec<Vec<u8>> = payloads().into_iter().map(|(_, bytes)| bytes).collect();
     let mut all = lines.join(&b'\n');
     all.push(b'\n');
@@ -100,7 +100,7 @@ fn without_sequences(text: &str) -> String {
 }
 
 /// Nothing is read by any runner's grammar but GitHub's.
-fn is_plain(log: &str, what: &str) {
+pub(super) fn is_plain(log: &str, what: &str) {
     assert_eq!(runner::azure_and_teamcity(log), [], "{what}");
     assert_eq!(runner::jenkins(log), [], "{what}");
     assert_eq!(runner::folds(log), [], "{what}");
