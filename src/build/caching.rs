@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::cache::{BucketPlace, Cache, DirectoryPlace, GhaPlace, RegistryPlace};
+use crate::cache::{Cache, DirectoryPlace, RegistryPlace};
 use crate::context::Context;
 use crate::http::Http;
 use crate::oci::Digest;
@@ -99,8 +99,8 @@ fn open_one(
             Arc::new(RegistryPlace::with_image(client, reference, platform))
         }
         CachePlace::Directory(path) => Arc::new(DirectoryPlace::new(path.clone(), client)),
-        CachePlace::Bucket(options) => Arc::new(BucketPlace::new(client, scratch, options)),
-        CachePlace::Gha(options) => Arc::new(GhaPlace::new(http.clone(), client, scratch, options)),
+        CachePlace::Bucket(options) => options.open(client, scratch),
+        CachePlace::Gha(options) => options.open(http.clone(), client, scratch),
     })
 }
 

@@ -3,9 +3,8 @@
 //! A [`CacheKey`] names what a step makes; [`KeyHasher`] makes one out of everything that the step depends on. An [`Entry`]
 //! says what came of a step, with all layers between the base and it, so that an entry is one consistent state and never a
 //! mixture of several builds. A [`Place`] keeps blobs by their digests and small documents by their names: a registry
-//! ([`RegistryPlace`]), a directory ([`DirectoryPlace`]), a bucket
-//! ([`BucketPlace`]), GitHub's cache service ([`GhaPlace`]). [`Cache`] keeps entries in any place. [`WarmBases`] keeps base
-//! images, whole and ahead of builds.
+//! ([`RegistryPlace`]), a directory ([`DirectoryPlace`]), a bucket ([`BucketOptions`] opens it), GitHub's cache service
+//! ([`GhaOptions`]). [`Cache`] keeps entries in any place. [`WarmBases`] keeps base images, whole and ahead of builds.
 //!
 //! This room does not know what a step is, and believes nothing that it reads: an entry that is not whole or not the one
 //! that was asked for counts as absent. A cache is never a reason for a build to fail: who uses one turns an [`Error`] into
@@ -34,10 +33,10 @@ use crate::oci::Reference;
 use crate::registry::{self as distribution, BlobSource};
 
 pub use bases::{WarmBases, Warmed};
-pub use bucket::{BucketOptions, BucketPlace};
+pub use bucket::BucketOptions;
 pub use directory::DirectoryPlace;
 pub use entry::{Entry, Record, Unfit};
-pub use gha::{GhaOptions, GhaPlace};
+pub use gha::GhaOptions;
 pub use inline::embed;
 pub use kept::{Kept, Pruned};
 pub use key::{CacheKey, KeyHasher};

@@ -1,10 +1,12 @@
-//! Blobs of places that are neither here nor registries: brought to a file once, when their bytes are needed.
+//! Places whose blobs are neither here nor in a registry: brought to a file once, when their bytes are needed, and sent there once.
+//!
+//! A store says how it reads and writes ([`Store`]); all else is the same for all of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -12,33 +14,132 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::sync::OnceCell;
 
 use crate::http::Body;
-use crate::oci::{Descriptor, Digest, Digester};
+use crate::oci::{Descriptor, Digest, Digester, Reference};
 use crate::registry::{BlobSource, Client, Elsewhere, Fetch, Partial};
 
-use super::Error;
+use super::{Document, DocumentName, Error, FoundDocument, Place};
 
-/// What brings blobs out of a place.
-pub(super) trait Bring: Send + Sync + fmt::Debug {
-    /// The place.
+/// What keeps a cache elsewhere.
+pub(super) trait Store: Send + Sync + fmt::Debug + 'static {
+    /// What to call it in a message.
     fn name(&self) -> String;
 
-    /// Writes a blob's bytes into an empty file; they are verified there.
-    fn bring<'a>(
-        &'a self,
-        blob: &'a Descriptor,
-        file: &'a mut Arriving,
-    ) -> BoxFuture<'a, Result<(), Error>>;
+    /// Reads a document; nothing there is `None`.
+    fn document(
+        &self,
+        name: &DocumentName,
+    ) -> impl Future<Output = Result<Option<FoundDocument>, Error>> + Send;
 
-    /// Is told that a blob could not be had, or was another.
-    fn is_lost(&self, blob: &Descriptor);
+    /// Keeps a document, whose blobs are there already.
+    fn put_document(
+        &self,
+        name: &DocumentName,
+        document: &Document,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Whether a blob is there, as far as can be told without its bytes.
+    fn has(&self, blob: &Descriptor) -> impl Future<Output = Result<bool, Error>> + Send;
+
+    /// Writes a blob's bytes into an empty file; they are verified there.
+    fn bring(
+        &self,
+        blob: &Descriptor,
+        file: &mut Arriving,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Keeps a blob, or keeps it anew.
+    fn put(
+        &self,
+        blob: &Descriptor,
+        content: &Local,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Writes what was put off until the end of the build.
+    fn finish(&self) -> impl Future<Output = Result<(), Error>> + Send {
+        async { Ok(()) }
+    }
 }
 
-/// The blobs of a place that are here, in a directory of this build.
+/// A store, and those of its blobs that are here, in a directory of this build.
 #[derive(Debug)]
-pub(super) struct Shelf {
+pub(super) struct Shelf<S> {
+    store: S,
     client: Client,
     directory: PathBuf,
-    cells: Mutex<HashMap<Digest, Arc<OnceCell<PathBuf>>>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Blobs that are being brought, or are here.
+    here: HashMap<Digest, Arc<OnceCell<PathBuf>>>,
+    /// Blobs that are being kept, or were.
+    kept: HashMap<Digest, Arc<OnceCell<()>>>,
+    /// Blobs that could not be had, or were others.
+    lost: HashSet<Digest>,
+}
+
+/// A store as a place for a cache.
+#[derive(Debug)]
+pub(super) struct ShelfPlace<S>(Arc<Shelf<S>>);
+
+impl<S: Store> ShelfPlace<S> {
+    /// Uses a store; what is brought goes into `directory`, one of this build; `client` reads what comes out of registries.
+    pub(super) fn new(store: S, client: Client, directory: &Path) -> Self {
+        Self(Arc::new(Shelf {
+            store,
+            client,
+            directory: directory.to_owned(),
+            state: Mutex::default(),
+        }))
+    }
+}
+
+impl<S: Store> Place for ShelfPlace<S> {
+    fn name(&self) -> String {
+        self.0.store.name()
+    }
+
+    fn document<'a>(
+        &'a self,
+        name: &'a DocumentName,
+    ) -> BoxFuture<'a, Result<Option<FoundDocument>, Error>> {
+        Box::pin(self.0.store.document(name))
+    }
+
+    fn put_document<'a>(
+        &'a self,
+        name: &'a DocumentName,
+        document: &'a Document,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.0.store.put_document(name, document))
+    }
+
+    fn source<'a>(
+        &'a self,
+        blob: &'a Descriptor,
+    ) -> BoxFuture<'a, Result<Option<BlobSource>, Error>> {
+        let is_lost = self.0.lock().lost.contains(&blob.digest);
+        let coming = || Coming {
+            shelf: Arc::clone(&self.0),
+            blob: blob.clone(),
+        };
+        let source = (!is_lost).then(|| BlobSource::Elsewhere(Elsewhere::new(Arc::new(coming()))));
+        Box::pin(async { Ok(source) })
+    }
+
+    fn put_blob<'a>(
+        &'a self,
+        blob: &'a Descriptor,
+        source: &'a BlobSource,
+        _mount_from: &'a [Reference],
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.0.keep(blob, source))
+    }
+
+    fn finish(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.0.store.finish())
+    }
 }
 
 /// A blob's bytes as they arrive.
@@ -63,31 +164,31 @@ impl Arriving {
     }
 }
 
-impl Shelf {
-    /// Uses a directory of this build; `client` reads what comes out of registries.
-    pub(super) fn new(client: Client, directory: PathBuf) -> Self {
-        Self {
-            client,
-            directory,
-            cells: Mutex::default(),
-        }
+impl<S: Store> Shelf<S> {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A blob that is brought when its bytes are needed.
-    pub(super) fn source(self: &Arc<Self>, from: &Arc<dyn Bring>, blob: &Descriptor) -> BlobSource {
-        BlobSource::Elsewhere(Elsewhere::new(Arc::new(Coming {
-            shelf: Arc::clone(self),
-            from: Arc::clone(from),
-            blob: blob.clone(),
-        })))
+    /// Keeps a blob, once in a build: unless it is there, and was not found to be another.
+    async fn keep(&self, blob: &Descriptor, source: &BlobSource) -> Result<(), Error> {
+        let (cell, is_lost) = {
+            let mut state = self.lock();
+            let is_lost = state.lost.contains(&blob.digest);
+            let cell = state.kept.entry(blob.digest.clone()).or_default();
+            (Arc::clone(cell), is_lost)
+        };
+        let put = || async {
+            if !is_lost && self.store.has(blob).await? {
+                return Ok(());
+            }
+            let content = self.local(blob, source).await?;
+            self.store.put(blob, &content).await
+        };
+        cell.get_or_try_init(put).await.copied()
     }
 
     /// The bytes of a blob, to be sent somewhere in parts.
-    pub(super) async fn local(
-        &self,
-        blob: &Descriptor,
-        source: &BlobSource,
-    ) -> Result<Local, Error> {
+    async fn local(&self, blob: &Descriptor, source: &BlobSource) -> Result<Local, Error> {
         Ok(match source {
             BlobSource::Bytes(bytes) => Local::Bytes(bytes.clone()),
             BlobSource::File(path) => Local::File(path.clone(), 0),
@@ -107,23 +208,30 @@ impl Shelf {
         self.directory.join(format!("cached-{}", blob.digest.hex()))
     }
 
-    async fn bring(&self, from: &dyn Bring, blob: &Descriptor) -> io::Result<PathBuf> {
+    async fn bring(&self, blob: &Descriptor) -> io::Result<PathBuf> {
         let cell = {
-            let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(cells.entry(blob.digest.clone()).or_default())
+            let mut state = self.lock();
+            Arc::clone(state.here.entry(blob.digest.clone()).or_default())
         };
         let path = cell
             .get_or_try_init(|| async {
                 let path = self.path(blob);
-                let arrived = self.arrive(from, blob, &path).await;
-                arrived.inspect_err(|_| from.is_lost(blob))?;
+                let arrived = self.arrive(blob, &path).await;
+                arrived.inspect_err(|_| self.is_lost(blob))?;
                 Ok::<_, io::Error>(path)
             })
             .await?;
         Ok(path.clone())
     }
 
-    async fn arrive(&self, from: &dyn Bring, blob: &Descriptor, path: &Path) -> io::Result<()> {
+    /// Is told that a blob could not be had, or was another: it counts as missing from now on, and is to be kept again.
+    fn is_lost(&self, blob: &Descriptor) {
+        let mut state = self.lock();
+        state.lost.insert(blob.digest.clone());
+        state.kept.remove(&blob.digest);
+    }
+
+    async fn arrive(&self, blob: &Descriptor, path: &Path) -> io::Result<()> {
         let (partial, file) = Partial::create(path).await?;
         let mut arriving = Arriving {
             file,
@@ -131,7 +239,8 @@ impl Shelf {
             received: 0,
             size: blob.size,
         };
-        from.bring(blob, &mut arriving)
+        self.store
+            .bring(blob, &mut arriving)
             .await
             .map_err(io::Error::other)?;
         arriving.file.flush().await?;
@@ -166,18 +275,21 @@ impl Local {
 
 /// A blob that comes when it is needed.
 #[derive(Debug)]
-struct Coming {
-    shelf: Arc<Shelf>,
-    from: Arc<dyn Bring>,
+struct Coming<S> {
+    shelf: Arc<Shelf<S>>,
     blob: Descriptor,
 }
 
-impl Fetch for Coming {
+impl<S: Store> Fetch for Coming<S> {
     fn what(&self) -> String {
-        format!("blob {} of {}", self.blob.digest.short(), self.from.name())
+        format!(
+            "blob {} of {}",
+            self.blob.digest.short(),
+            self.shelf.store.name()
+        )
     }
 
     fn fetch(&self) -> BoxFuture<'_, io::Result<PathBuf>> {
-        Box::pin(self.shelf.bring(&*self.from, &self.blob))
+        Box::pin(self.shelf.bring(&self.blob))
     }
 }

@@ -102,6 +102,8 @@ def main():
         with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
             for number, kind, errors in pool.map(lambda number: judge(bench, number, isolation), itertools.islice(seeds, count)):
                 kinds[kind] += 1
+                if kind == "does not build":
+                    print(f"seed {number}, {isolation}: does not build", flush=True)
                 failed += bool(errors)
                 for error in errors:
                     print(f"seed {number}, {shlex.quote(isolation)}: {error[-3000:]}", flush=True)

@@ -346,8 +346,11 @@ fn a_change_request_reads_its_branch_and_writes_its_own() {
     let (first, _) = built(&scene, service.job(cached(&scene), &main));
     let (second, log) = built(&scene, service.job(cached(&scene), &pull));
     assert_eq!((hits(&log), &second.digest), (6, &first.digest), "{log}");
+    // What it changed is told from what its branch kept.
     scene.file("a", "2");
-    built(&scene, service.job(cached(&scene), &pull));
+    let explained = cached(&scene).arg("--cache-explain");
+    let (_, log) = built(&scene, service.job(explained, &pull));
+    log.says("COPY a /a: not in the cache: file a changed");
     let (_, log) = built(&scene, service.job(cached(&scene), &pull));
     assert_eq!(hits(&log), 6, "{log}");
     // What a change request wrote, its branch does not see.

@@ -1,10 +1,14 @@
 #!/usr/bin/env bash
-# Random Dockerfiles built twice with every kind of cache between the builds, in a namespace and in place: the images are the same to the byte. The stores
-# are emulators; GitHub's service is tests/services/lib/actions_cache.py. A number as an argument is how many seeds there are of each isolation.
+# Random Dockerfiles built twice with every kind of cache between the builds, in a namespace and in place: the images are the same to the byte; and of a
+# build that misses what was kept in a store, what it says of why. The stores are emulators; GitHub's service is tests/services/lib/actions_cache.py.
+#
+#   caches.sh                        12 seeds of each isolation, and the explanations: what tests/run wants
+#   caches.sh COUNT [FIRST [PLACE]]  so many seeds, from FIRST (1) on, in `namespace` or `inplace` or, without PLACE, in both; no explanations
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 longshore=${LONGSHORE:?the program to test}
-count=${1:-12}
+count=${1:-12} first=${2:-1}
+read -ra places <<<"${3:-namespace inplace}"
 . tests/services/lib/moto.sh
 . tests/services/lib/gcs.sh
 . tests/services/lib/azurite.sh
@@ -35,12 +39,21 @@ type=azblob,account_name=$AZURITE_ACCOUNT,account_url=$AZURITE,container=seeds,p
 type=gha,scope={seed},url_v2=http://127.0.0.1:$(cat "$work/port")/,token=opaque"
 export CACHES
 passed=0 failed=0
-for place in namespace inplace; do
-  tests/generator/cache.py "$longshore" 1 "$count" $place >"$work/out" 2>&1
+run() { # COUNT COMMAND...: what has to pass so many times
+  local expected=$1 good
+  shift
+  "$@" >"$work/out" 2>&1
   cat "$work/out"
   good=$(sed -nE 's/^([0-9]+) passed, [0-9]+ failed$/\1/p' "$work/out")
-  [ "$good" = "$count" ] || failed=$((failed + count - ${good:-0}))
+  [ "$good" = "$expected" ] || failed=$((failed + expected - ${good:-0}))
   passed=$((passed + ${good:-0}))
+}
+for place in "${places[@]}"; do
+  run "$count" tests/generator/cache.py "$longshore" "$first" "$count" "$place"
 done
+if [ $# = 0 ]; then
+  mapfile -t stores <<<"$CACHES"
+  run 24 tests/services/lib/explaining.py "$longshore" "${stores[@]}"
+fi
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]

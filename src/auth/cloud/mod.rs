@@ -14,6 +14,8 @@ mod error;
 pub mod google;
 mod http;
 mod identity;
+#[cfg(any(feature = "gcs", feature = "azure"))]
+mod token;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -28,6 +30,8 @@ use super::{Credential, Error, Variables};
 
 pub use error::CloudError;
 pub use http::CloudHttp;
+#[cfg(any(feature = "gcs", feature = "azure"))]
+pub use token::Token;
 
 /// So long it is kept that a cloud gave nothing: a build asks for several repositories.
 const NOTHING_LIFETIME: Duration = Duration::from_mins(1);

@@ -10,21 +10,21 @@
 mod index;
 mod service;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures_util::future::{BoxFuture, try_join_all};
+use futures_util::future::try_join_all;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::OnceCell;
 use url::Url;
 
 use crate::http::{Http, Secret};
-use crate::oci::{Descriptor, Digest, Reference};
-use crate::registry::{BlobSource, Client};
+use crate::oci::{Descriptor, Digest};
+use crate::registry::Client;
 
-use super::shelf::{Arriving, Bring, Local, Shelf};
+use super::shelf::{Arriving, Local, ShelfPlace, Store};
 use super::{Document, DocumentName, Error, FoundDocument, Place};
 use index::{Index, Kept};
 use service::Service;
@@ -43,16 +43,22 @@ pub struct GhaOptions {
     pub scope: String,
 }
 
-/// The cache service of GitHub Actions.
-#[derive(Clone, Debug)]
-pub struct GhaPlace {
-    shared: Arc<Shared>,
-    bring: Arc<dyn Bring>,
-    shelf: Arc<Shelf>,
+impl GhaOptions {
+    /// The service as a place for a cache; what it brings goes into `scratch`, a directory of this build.
+    pub fn open(&self, http: Http, client: Client, scratch: &Path) -> Arc<dyn Place> {
+        let gha = Gha {
+            service: Service::new(http, self.url.clone(), self.token.clone()),
+            scope: self.scope.clone(),
+            branches: branches(&self.token),
+            index: OnceCell::new(),
+            state: Mutex::default(),
+        };
+        Arc::new(ShelfPlace::new(gha, client, scratch))
+    }
 }
 
 #[derive(Debug)]
-struct Shared {
+struct Gha {
     service: Service,
     scope: String,
     branches: Vec<Branch>,
@@ -67,10 +73,6 @@ struct State {
     new: BTreeMap<DocumentName, Kept>,
     /// What was asked for and found.
     used: HashSet<DocumentName>,
-    /// Blobs that the index names and that are not there any more.
-    lost: HashSet<Digest>,
-    /// Blobs that are being kept, or were.
-    blobs: HashMap<Digest, Arc<OnceCell<()>>>,
 }
 
 /// What a job may use of the repository's cache.
@@ -81,25 +83,7 @@ struct Branch {
     may_write: bool,
 }
 
-impl GhaPlace {
-    /// Uses the service; what it brings goes into `scratch`, a directory of this build.
-    pub fn new(http: Http, client: Client, scratch: &Path, options: &GhaOptions) -> Self {
-        let shared = Arc::new(Shared {
-            service: Service::new(http, options.url.clone(), options.token.clone()),
-            scope: options.scope.clone(),
-            branches: branches(&options.token),
-            index: OnceCell::new(),
-            state: Mutex::default(),
-        });
-        Self {
-            bring: Arc::clone(&shared) as Arc<dyn Bring>,
-            shared,
-            shelf: Arc::new(Shelf::new(client, scratch.to_owned())),
-        }
-    }
-}
-
-impl Shared {
+impl Gha {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -148,24 +132,8 @@ impl Shared {
         self.index.get()?.as_ref().ok()
     }
 
-    /// Keeps a blob. A job that was killed leaves a name that nothing can be kept under and nothing found: then another one
-    /// is taken, that begins with it.
-    async fn put_blob(&self, blob: &Descriptor, content: &Local) -> Result<(), Error> {
-        self.own()?;
-        let name = blob_name(&blob.digest);
-        if self.service.put(&name, blob.size, content).await? || self.service.has(&name).await? {
-            return Ok(());
-        }
-        let mut hasher = Sha256::new();
-        hasher.update(self.service.token_bytes());
-        hasher.update(name.as_bytes());
-        let suffix = hex::encode(hasher.finalize());
-        let name = format!("{name}-{}", &suffix[..8]);
-        self.service.put(&name, blob.size, content).await.map(drop)
-    }
-
     /// Writes the index anew, with what another build has kept meanwhile.
-    async fn finish(&self) -> Result<(), Error> {
+    async fn write_index(&self) -> Result<(), Error> {
         let (new, used) = {
             let mut state = self.lock();
             (std::mem::take(&mut state.new), state.used.clone())
@@ -191,115 +159,70 @@ impl Shared {
     }
 }
 
-impl Bring for Shared {
+impl Store for Gha {
     fn name(&self) -> String {
         format!("GitHub's cache \"{}\"", self.scope)
     }
 
-    fn bring<'a>(
-        &'a self,
-        blob: &'a Descriptor,
-        file: &'a mut Arriving,
-    ) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(async move {
-            if self
-                .service
-                .download(&blob_name(&blob.digest), file)
-                .await?
-            {
-                return Ok(());
-            }
-            Err(Error::Service {
-                what: "a blob".to_owned(),
-                reason: "it is not there any more".to_owned(),
-            })
+    async fn document(&self, name: &DocumentName) -> Result<Option<FoundDocument>, Error> {
+        let Some(kept) = self.index().await?.get(name) else {
+            return Ok(None);
+        };
+        self.lock().used.insert(*name);
+        Ok(Some(FoundDocument {
+            text: kept.text.clone().into_bytes(),
+            blobs: Some(kept.blobs.clone()),
+        }))
+    }
+
+    async fn put_document(&self, name: &DocumentName, document: &Document) -> Result<(), Error> {
+        self.own()?;
+        let blobs = document.parts.iter().map(|part| part.blob.clone());
+        let kept = Kept {
+            text: document.text.clone(),
+            blobs: blobs.collect(),
+        };
+        let known = self.known().and_then(|index| index.get(name));
+        if known != Some(&kept) {
+            self.lock().new.insert(*name, kept);
+        }
+        Ok(())
+    }
+
+    async fn has(&self, blob: &Descriptor) -> Result<bool, Error> {
+        let known = self.known();
+        Ok(known.is_some_and(|index| index.has_blob(&blob.digest)))
+    }
+
+    async fn bring(&self, blob: &Descriptor, file: &mut Arriving) -> Result<(), Error> {
+        let name = blob_name(&blob.digest);
+        if self.service.download(&name, file).await? {
+            return Ok(());
+        }
+        Err(Error::Service {
+            what: "a blob".to_owned(),
+            reason: "it is not there any more".to_owned(),
         })
     }
 
-    fn is_lost(&self, blob: &Descriptor) {
-        self.lock().lost.insert(blob.digest.clone());
-    }
-}
-
-impl Place for GhaPlace {
-    fn name(&self) -> String {
-        self.bring.name()
-    }
-
-    fn document<'a>(
-        &'a self,
-        name: &'a DocumentName,
-    ) -> BoxFuture<'a, Result<Option<FoundDocument>, Error>> {
-        Box::pin(async {
-            let Some(kept) = self.shared.index().await?.get(name) else {
-                return Ok(None);
-            };
-            self.shared.lock().used.insert(*name);
-            Ok(Some(FoundDocument {
-                text: kept.text.clone().into_bytes(),
-                blobs: Some(kept.blobs.clone()),
-            }))
-        })
+    /// A job that was killed leaves a name that nothing can be kept under and nothing found: then another one is taken,
+    /// that begins with it.
+    async fn put(&self, blob: &Descriptor, content: &Local) -> Result<(), Error> {
+        self.own()?;
+        let name = blob_name(&blob.digest);
+        if self.service.put(&name, blob.size, content).await? || self.service.has(&name).await? {
+            return Ok(());
+        }
+        let mut hasher = Sha256::new();
+        hasher.update(self.service.token_bytes());
+        hasher.update(name.as_bytes());
+        let suffix = hex::encode(hasher.finalize());
+        let name = format!("{name}-{}", &suffix[..8]);
+        self.service.put(&name, blob.size, content).await.map(drop)
     }
 
-    fn put_document<'a>(
-        &'a self,
-        name: &'a DocumentName,
-        document: &'a Document,
-    ) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(async {
-            self.shared.own()?;
-            let kept = Kept {
-                text: document.text.clone(),
-                blobs: document
-                    .parts
-                    .iter()
-                    .map(|part| part.blob.clone())
-                    .collect(),
-            };
-            let known = self.shared.known().and_then(|index| index.get(name));
-            if known != Some(&kept) {
-                self.shared.lock().new.insert(*name, kept);
-            }
-            Ok(())
-        })
-    }
-
-    fn source<'a>(
-        &'a self,
-        blob: &'a Descriptor,
-    ) -> BoxFuture<'a, Result<Option<BlobSource>, Error>> {
-        let is_lost = self.shared.lock().lost.contains(&blob.digest);
-        let source = (!is_lost).then(|| self.shelf.source(&self.bring, blob));
-        Box::pin(async { Ok(source) })
-    }
-
-    fn put_blob<'a>(
-        &'a self,
-        blob: &'a Descriptor,
-        source: &'a BlobSource,
-        _mount_from: &'a [Reference],
-    ) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(async {
-            let cell = {
-                let mut state = self.shared.lock();
-                let is_known = self.shared.known();
-                let is_known = is_known.is_some_and(|index| index.has_blob(&blob.digest));
-                if is_known && !state.lost.contains(&blob.digest) {
-                    return Ok(());
-                }
-                Arc::clone(state.blobs.entry(blob.digest.clone()).or_default())
-            };
-            let put = || async {
-                let content = self.shelf.local(blob, source).await?;
-                self.shared.put_blob(blob, &content).await
-            };
-            cell.get_or_try_init(put).await.copied()
-        })
-    }
-
-    fn finish(&self) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(self.shared.finish())
+    async fn finish(&self) -> Result<(), Error> {
+        self.write_index().await
     }
 }
 

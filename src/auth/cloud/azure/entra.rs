@@ -1,19 +1,17 @@
 //! Access tokens of Entra ID: a secret, a certificate, a federated identity token, or what the machine is given.
 
-use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use url::Url;
 
+use super::super::token::{Answer, Token, Tokens};
 use super::super::{CloudError, CloudHttp, CloudOptions};
 use super::assertion;
-use crate::http::{Method, Request, Secret, header};
+use crate::http::{Method, Request, header};
 
 /// The audience that Entra ID expects in the identity token of a CI system.
 const AUDIENCE: &str = "api://AzureADTokenExchange";
@@ -26,20 +24,6 @@ const CERTIFICATE: &str = "AZURE_CLIENT_CERTIFICATE_PATH";
 
 /// Where machines find their metadata.
 const METADATA: &str = "http://169.254.169.254";
-
-/// A token is renewed so long before it expires.
-const MARGIN: Duration = Duration::from_mins(5);
-
-/// An access token.
-#[derive(Clone, Debug)]
-pub struct Token {
-    /// The token.
-    pub access_token: Secret,
-    /// How long it is valid.
-    pub lifetime: Duration,
-    /// Where it came from, in words.
-    pub source: String,
-}
 
 impl Token {
     /// The tenant that the token says it is of.
@@ -59,30 +43,7 @@ impl Token {
 #[derive(Clone, Debug)]
 pub struct Azure {
     options: CloudOptions,
-    kept: Arc<tokio::sync::Mutex<HashMap<String, (Token, SystemTime)>>>,
-}
-
-#[derive(Deserialize)]
-struct Answer {
-    access_token: String,
-    /// A number, or a number in a text.
-    #[serde(default)]
-    expires_in: Option<serde_json::Value>,
-}
-
-impl Answer {
-    fn token(self, source: String) -> Token {
-        let secs = match self.expires_in {
-            Some(serde_json::Value::Number(number)) => number.as_u64(),
-            Some(serde_json::Value::String(text)) => text.parse().ok(),
-            _ => None,
-        };
-        Token {
-            access_token: Secret::new(self.access_token),
-            lifetime: Duration::from_secs(secs.unwrap_or(300)),
-            source,
-        }
-    }
+    tokens: Tokens,
 }
 
 impl Azure {
@@ -90,7 +51,7 @@ impl Azure {
     pub fn new(options: &CloudOptions) -> Self {
         Self {
             options: options.clone(),
-            kept: Arc::default(),
+            tokens: Tokens::default(),
         }
     }
 
@@ -100,17 +61,8 @@ impl Azure {
     /// When there is no identity, naming the places that were looked at, or an exchange is refused.
     pub async fn token(&self, authority: &str, resource: &str) -> Result<Token, CloudError> {
         let now = (self.options.now)();
-        let mut kept = self.kept.lock().await;
-        if let Some((token, expires)) = kept.get(resource)
-            && now + MARGIN < *expires
-        {
-            let mut token = token.clone();
-            token.lifetime = expires.duration_since(now).unwrap_or_default();
-            return Ok(token);
-        }
-        let token = self.find(authority, resource).await?;
-        kept.insert(resource.to_owned(), (token.clone(), now + token.lifetime));
-        Ok(token)
+        let found = self.find(authority, resource);
+        self.tokens.get(resource, now, found).await
     }
 
     fn get(&self, name: &str) -> Option<&str> {

@@ -10,7 +10,7 @@ use super::{CloudError, CloudHttp, CloudOptions, Minted};
 use crate::auth::{Credential, CredentialKind};
 use crate::http::Secret;
 
-pub use entra::{Azure, Token};
+pub use entra::Azure;
 
 /// The national clouds: the ending of their registries, where Entra ID is, and what the token is asked for.
 const CLOUDS: [(&str, &str, &str); 4] = [

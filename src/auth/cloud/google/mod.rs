@@ -10,7 +10,7 @@ mod token;
 use super::{CloudError, CloudOptions, Minted};
 use crate::auth::{Credential, CredentialKind};
 
-pub use token::{Google, Token};
+pub use token::Google;
 
 /// The user name that goes with an access token.
 const USERNAME: &str = "oauth2accesstoken";

@@ -1,6 +1,5 @@
 //! Access tokens: the exchanges of each kind of identity.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
@@ -13,6 +12,7 @@ use serde::Deserialize;
 use serde_json::json;
 use url::Url;
 
+use super::super::token::{Answer, Token, Tokens};
 use super::super::{CloudError, CloudHttp, CloudOptions};
 use super::adc::{self, Adc, CredentialSource, ExternalAccount, ServiceAccount};
 use crate::http::{Authorization, Method, Origin, Request, Secret, header};
@@ -26,48 +26,11 @@ const METADATA: &str = "169.254.169.254";
 /// How long a token of our own signing is valid, in seconds; no more is accepted.
 const ASSERTION_SECS: u64 = 3600;
 
-/// A token is renewed so long before it expires.
-const MARGIN: Duration = Duration::from_mins(5);
-
-/// An access token.
-#[derive(Clone, Debug)]
-pub struct Token {
-    /// The token.
-    pub access_token: Secret,
-    /// How long it is valid.
-    pub lifetime: Duration,
-    /// Where it came from, in words.
-    pub source: String,
-}
-
-#[derive(Debug)]
-struct Kept {
-    token: Token,
-    expires: SystemTime,
-}
-
 /// Whoever we are to Google; clones share what was found.
 #[derive(Clone, Debug)]
 pub struct Google {
     options: CloudOptions,
-    kept: Arc<tokio::sync::Mutex<Option<Kept>>>,
-}
-
-#[derive(Deserialize)]
-struct Answer {
-    access_token: String,
-    #[serde(default)]
-    expires_in: Option<u64>,
-}
-
-impl Answer {
-    fn token(self, source: String) -> Token {
-        Token {
-            access_token: Secret::new(self.access_token),
-            lifetime: Duration::from_secs(self.expires_in.unwrap_or(300)),
-            source,
-        }
-    }
+    tokens: Tokens,
 }
 
 impl Google {
@@ -75,7 +38,7 @@ impl Google {
     pub fn new(options: &CloudOptions) -> Self {
         Self {
             options: options.clone(),
-            kept: Arc::default(),
+            tokens: Tokens::default(),
         }
     }
 
@@ -85,20 +48,7 @@ impl Google {
     /// When there is no identity, naming the places that were looked at, or an exchange is refused.
     pub async fn token(&self) -> Result<Token, CloudError> {
         let now = (self.options.now)();
-        let mut kept = self.kept.lock().await;
-        if let Some(kept) = kept.as_ref()
-            && now + MARGIN < kept.expires
-        {
-            let mut token = kept.token.clone();
-            token.lifetime = kept.expires.duration_since(now).unwrap_or_default();
-            return Ok(token);
-        }
-        let token = self.find().await?;
-        *kept = Some(Kept {
-            expires: now + token.lifetime,
-            token: token.clone(),
-        });
-        Ok(token)
+        self.tokens.get(SCOPE, now, self.find()).await
     }
 
     /// The project that pays for what is asked for in our name: what the environment says, else the file of our identity.
