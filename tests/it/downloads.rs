@@ -150,6 +150,11 @@ fn what_breaks_off_is_tried_again_and_what_is_missing_is_not() {
     let failed = scene.mistake(&format!("FROM scratch\nADD http://{host}/gone /\n"));
     failed.says("404").says("/gone").says("2 | ADD");
     assert_eq!(server.heads().len(), 4);
+    let failed = scene.mistake("FROM scratch\nADD http://127.0.0.1:9/a /\n");
+    failed.says("Connection refused").says("2 | ADD");
+    failed.says("= help: check the name and the port");
+    let failed = scene.mistake(&format!("FROM scratch\nADD https://{host}/a /\n"));
+    failed.says("= help: it does not speak TLS");
 }
 
 #[test]
@@ -201,7 +206,8 @@ fn a_dockerfile_is_downloaded() {
     with("/none")
         .mistake()
         .says("cannot download the Dockerfile")
-        .says("404");
+        .says("404")
+        .says("hint: check the URL");
     with("/wrong")
         .mistake()
         .says(&format!("http://{host}/wrong:2:1"));

@@ -74,6 +74,22 @@ fn a_source_that_is_not_there() {
 }
 
 #[test]
+fn a_context_that_is_not_there() {
+    let Some(scene) = Scene::new() else { return };
+    for context in ["/nonexistent", "tar:///nonexistent.tar"] {
+        let failed = scene.longshore(&["build", "--no-push", "-c", context]);
+        failed.mistake().says("/nonexistent").says("\n  hint: ");
+    }
+    let build = scene.dockerfile("FROM scratch\n").build();
+    let failed = build
+        .args(["--no-push", "--context-sub-path=none"])
+        .mistake();
+    failed
+        .says("no directory none")
+        .says("\n  hint: --context-sub-path names");
+}
+
+#[test]
 fn instructions_that_are_not_known() {
     let Some(scene) = Scene::new() else { return };
     let failed = fails(&scene, "FROM scratch\nCOPPY a /\n");

@@ -151,6 +151,10 @@ fn tags_that_must_not_change_may_be_left() {
         registry.fault("PUT", "/v2/app/manifests/v1", 1000, refusal);
         let failed = push(&scene, &registry, "app:v1").mistake();
         failed.says(code);
+        let is_told = failed
+            .stderr
+            .contains("--push-ignore-immutable-tag-errors leaves it");
+        assert_eq!(is_told, *code != "UNKNOWN", "{failed}");
         let done = push(&scene, &registry, "app:v1")
             .arg("--push-ignore-immutable-tag-errors")
             .success();

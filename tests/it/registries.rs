@@ -181,7 +181,13 @@ fn a_lasting_fault_is_told() {
     registry.fault("*", "/v2/base/manifests/", 1000, fault);
     let failed = push(&scene, &registry).mistake();
     failed.says("503").says(&registry.host()).says("1 | FROM");
+    failed.says("= help: the registry, or a proxy in front of it, has a fault: try again later");
     assert!(registry.manifest("app", "v1").is_none());
+    registry.state().faults.clear();
+    let fault = Action::Status(429, vec![("retry-after", "0".to_owned())], String::new());
+    registry.fault("*", "/v2/base/manifests/", 1000, fault);
+    let failed = push(&scene, &registry).mistake();
+    failed.says("429").says("--registry-mirror names a mirror");
 }
 
 #[test]
@@ -335,6 +341,7 @@ fn copies_from_an_image() {
         "FROM scratch\nCOPY --from={host}/none:v9 /base /taken\n"
     ));
     failed.says("none:v9").says("2 | COPY --from");
+    failed.says("= help: check the name and the tag");
 }
 
 #[test]
@@ -372,7 +379,20 @@ fn missing_images_and_unreachable_registries() {
     scene
         .mistake(&format!("FROM {host}/base:none\n"))
         .says("base:none")
-        .says("1 | FROM");
+        .says("1 | FROM")
+        .says("= help: check the name and the tag");
+    let kind = "application/vnd.oci.image.index.v1+json";
+    let index = serde_json::json!({"schemaVersion": 2, "mediaType": kind, "manifests": [{
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "digest": format!("sha256:{}", "0".repeat(64)),
+        "size": 2,
+        "platform": {"os": "linux", "architecture": "s390x"},
+    }]});
+    registry.put_manifest("base", "other", kind, index.to_string());
+    scene
+        .mistake(&format!("FROM {host}/base:other\n"))
+        .says("it has linux/s390x")
+        .says("= help: choose one of them with --custom-platform");
     drop(registry);
     let failed = scene.mistake(&format!("FROM {host}/base:v1\n"));
     failed

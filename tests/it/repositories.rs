@@ -308,17 +308,40 @@ fn add_takes_a_commit() {
     assert_eq!(part.paths(), ["to/", "to/file"]);
     let checked = &usual.commit[..10];
     scene.image(&format!("FROM scratch\nADD --checksum={checked} {url} /\n"));
-    for (line, words) in [
+    for (line, words, hint) in [
         (
             format!("ADD --checksum=0123456789 {url} /"),
             "not 0123456789",
+            "if the reference was moved on purpose",
         ),
-        (format!("ADD {url}#nope /"), "its branches are main"),
-        (format!("ADD {url}#main:nope /"), "has no directory nope"),
+        (
+            format!("ADD {url}#nope /"),
+            "its branches are main",
+            "a branch, a tag or a whole commit stands behind a #",
+        ),
+        (
+            format!("ADD {url}#main:nope /"),
+            "has no directory nope",
+            "#REFERENCE:DIRECTORY",
+        ),
+        (
+            "ADD http://127.0.0.1:9/r.git /".to_owned(),
+            "Connection refused",
+            "check the name and the port",
+        ),
     ] {
         let failed = scene.mistake(&format!("FROM scratch\n{line}\n"));
-        failed.says(words).says(&line);
+        failed
+            .says(words)
+            .says(&line)
+            .says("\n  = help: ")
+            .says(hint);
     }
+    let none = Mock::start(|_| Reply::Full(404, vec![], vec![]));
+    build(&scene, &none, "")
+        .mistake()
+        .says("there is no repository")
+        .says("\n  hint: check the URL: it is the one that `git clone` takes");
     // A reference that does not change is not fetched again.
     let cached = || {
         let cache = format!("oci:{}", scene.out("cache").display());

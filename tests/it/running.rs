@@ -62,11 +62,16 @@ fn the_exit_status_is_ours() {
         let failed = mistake(&scene, &format!("{command}\nRUN touch /never\n"));
         assert_eq!(failed.code(), code, "{failed}");
         failed.says(text).says(&format!("4 | {command}"));
+        let hint = "= help: a shell ends so where a program is not in the image";
+        assert_eq!(failed.stderr.contains(hint), code == 127, "{failed}");
         assert!(!scene.path("image.oci").exists());
     }
     mistake(&scene, "RUN [\"/nonexistent\"]\n")
         .says("/nonexistent")
-        .says("4 | RUN");
+        .says("4 | RUN")
+        .says("= help: the image lacks it");
+    scene.file("a", "1");
+    mistake(&scene, "COPY a /\nRUN [\"/a\"]\n").says("= help: it may not be executed");
     mistake(&scene, "USER nobody\nRUN true\n")
         .says("\"nobody\"")
         .says("/etc/passwd");

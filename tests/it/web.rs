@@ -317,14 +317,18 @@ fn what_is_no_context_says_why() {
     });
     let url = |path: &str| format!("{}{path}", mock.url());
     let zeros = format!("/archive#sha256:{}", "00".repeat(32));
-    for (path, expect) in [
-        ("/none", "404"),
-        ("/text", "neither a tar nor compressed"),
-        ("/cut", "cut off"),
-        (zeros.as_str(), "expected sha256:0000"),
-        ("/archive#main", "no checksum"),
+    for (path, expect, hint) in [
+        ("/none", "404", "check the URL"),
+        (
+            "/text",
+            "neither a tar nor compressed",
+            "it has to be a tar archive",
+        ),
+        ("/cut", "cut off", "check that the archive is whole"),
+        (zeros.as_str(), "expected sha256:0000", "do not trust it"),
+        ("/archive#main", "no checksum", ""),
     ] {
-        build(&scene, &url(path)).mistake().says(expect);
+        build(&scene, &url(path)).mistake().says(expect).says(hint);
     }
     let limited = |limit: &str| build(&scene, &url("/archive")).args(["--context-limit", limit]);
     limited("1m")
