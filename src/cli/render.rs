@@ -430,9 +430,6 @@ impl Events for Renderer {
             Event::StepFinished { stage, number, of, result, took } => {
                 let step = format!("{stage}/{number}");
                 let display = state.display.remove(&step).unwrap_or_default();
-                if state.platform.is_open(&step) {
-                    self.close_group(state);
-                }
                 let (made, fields) = match &result {
                     StepResult::Metadata => (String::new(), json!({})),
                     StepResult::Deferred => (", in the stage's one layer".to_owned(), json!({})),
@@ -449,7 +446,7 @@ impl Events for Renderer {
                 }
                 let rest = format!(" ({}{made})", seconds(took));
                 let text = self.step_line(state, &stage, number, of, &display, &rest);
-                self.line(state, Level::Info, &text, fields);
+                self.end_step(state, &step, text, fields);
             }
             Event::Transfer { direction, digest, done, total } => {
                 self.transfer(state, direction, digest, done, total);

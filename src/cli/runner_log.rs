@@ -46,14 +46,9 @@ pub(super) struct PlatformState {
     /// The step whose group is open, and how many groups there were.
     group: Option<String>,
     groups: usize,
+    /// Lines about other steps that came while it was open: they are written behind it.
+    late: Vec<String>,
     annotations: usize,
-}
-
-impl PlatformState {
-    /// Whether the group of a step is open.
-    pub(super) fn is_open(&self, step: &str) -> bool {
-        self.group.as_deref() == Some(step)
-    }
 }
 
 /// A secret shorter than this is not masked: it would tear other words apart.
@@ -170,7 +165,7 @@ impl Renderer {
         state.platform.group = Some(step);
     }
 
-    /// Closes the group that is open, if one is.
+    /// Closes the group that is open, if one is, and writes what was kept back until then.
     pub(super) fn close_group(&self, state: &mut State) {
         if state.platform.group.is_some() {
             self.end_partial_line(state);
@@ -178,6 +173,22 @@ impl Renderer {
             let number = state.platform.groups;
             let text = self.log.style.close_group(number, seconds_now());
             write_out(state, text.as_bytes());
+        }
+        for line in std::mem::take(&mut state.platform.late) {
+            self.line(state, Level::Info, &line, json!({}));
+        }
+    }
+
+    /// A step is over, and so is its group. Its line does not stand in that of another: a layer that is packed while the next command
+    /// runs is ready in the middle of that command's output, where nobody would see the line.
+    pub(super) fn end_step(&self, state: &mut State, step: &str, line: String, fields: Value) {
+        if state.platform.group.as_deref() == Some(step) {
+            self.close_group(state);
+        }
+        if state.platform.group.is_some() && self.log.style.folds() {
+            state.platform.late.push(line);
+        } else {
+            self.line(state, Level::Info, &line, fields);
         }
     }
 

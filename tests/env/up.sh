@@ -31,7 +31,7 @@ start() { # NAME COMMAND...: in the background, in its own session, its pid and 
 await() { # NAME COMMAND...: until the command succeeds, at most 30 s
   local name=$1
   shift
-  for _ in $(seq 150); do
+  for _ in $(seq 300); do
     if "$@" >/dev/null 2>&1; then return 0; fi
     kill -0 "$(cat "$state/$name.pid")" 2>/dev/null || break
     sleep 0.2

@@ -10,6 +10,9 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+/// Longer than what has to be over by then takes on a busy machine, shorter than what would go on if it were not ended.
+const LONG: Duration = Duration::from_secs(60);
+
 pub(crate) const CASES: &[Case] = &[
     ("root::surroundings", Who::Root, surroundings),
     ("root::layers", Who::Root, layers),
@@ -319,7 +322,7 @@ fn processes() {
         ),
     );
     assert_eq!((status, out.as_str()), (RunStatus::Exited(0), "done\n"));
-    assert!(started.elapsed() < Duration::from_secs(3));
+    assert!(started.elapsed() < LONG);
     let size = fs::metadata(workspace.root().join("ticks")).unwrap().len();
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(
@@ -356,7 +359,7 @@ fn processes() {
         (status, String::from_utf8_lossy(&out).as_ref()),
         (RunStatus::Cancelled, "gently\n")
     );
-    assert!(started.elapsed() < Duration::from_secs(3));
+    assert!(started.elapsed() < LONG);
     // Then by force.
     let cancel = Cancel::new().unwrap();
     let started = Instant::now();
@@ -378,7 +381,7 @@ fn processes() {
     });
     assert_eq!(status, RunStatus::Cancelled);
     assert!(
-        (3..6).contains(&started.elapsed().as_secs()),
+        (Duration::from_secs(3)..LONG).contains(&started.elapsed()),
         "{:?}",
         started.elapsed()
     );
@@ -394,7 +397,7 @@ fn processes() {
         .run(&shell("echo x; sleep 100"), &mut output)
         .unwrap_err();
     assert!(matches!(error, SandboxError::Output { .. }), "{error}");
-    assert!(started.elapsed() < Duration::from_secs(3));
+    assert!(started.elapsed() < LONG);
 
     // What we hold is out of reach: our memory, environment and descriptors, wherever they can be seen. (The numbers of the
     // descriptors can be listed with `CAP_DAC_OVERRIDE`; what they are cannot be learnt, nor can they be opened.)

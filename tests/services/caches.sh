@@ -31,7 +31,7 @@ boto3.client("s3", endpoint_url=sys.argv[1], region_name="us-east-1", **keys).cr
 PYTHON
 python3 tests/services/lib/actions_cache.py "$work/port" &
 actions=$!
-for _ in $(seq 100); do [ -s "$work/port" ] && break; sleep 0.1; done
+for _ in $(seq 600); do [ -s "$work/port" ] && break; sleep 0.1; done
 export STORAGE_EMULATOR_HOST=$GCS
 CACHES="type=s3,bucket=seeds,region=us-east-1,prefix={seed},endpoint_url=$MOTO,use_path_style=true,access_key_id=AKID,secret_access_key=key
 type=gcs,bucket=seeds,prefix={seed}

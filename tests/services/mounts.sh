@@ -44,7 +44,7 @@ http: {addr: "127.0.0.1:$port", secret: x}
 YML
 OTEL_TRACES_EXPORTER=none "$registry" serve "$work/registry.yml" >"$work/registry.log" 2>&1 </dev/null &
 pids+=($!)
-for _ in $(seq 100); do
+for _ in $(seq 600); do
   [ -s "$work/port" ] && (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && break
   sleep 0.1
 done

@@ -316,6 +316,31 @@ fn mistakes_become_annotations_at_their_line() {
 }
 
 #[test]
+fn a_steps_line_is_in_no_group() {
+    let Some(scene) = Scene::with_busybox() else {
+        return;
+    };
+    // The first layer is packed while the second command runs.
+    scene.dockerfile(
+        "FROM scratch\nCOPY busybox /bin/sh\nCOPY busybox /bin/dd\nCOPY busybox /bin/sleep\n\
+         RUN dd if=/dev/urandom of=/large bs=1M count=8\nRUN echo begun; sleep 3; echo over\nENV A=1\n",
+    );
+    let is_of_a_step = |line: &&str| line.starts_with("[stage-0 ") && line.ends_with(')');
+    let finished = scene.build().arg("--no-push").github(&scene).success();
+    let outside = finished.stderr.split("::endgroup::\n").map(|part| {
+        let before = part.split("::group::").next();
+        before.unwrap_or_default().lines().filter(is_of_a_step)
+    });
+    assert_eq!(outside.flatten().count(), 6, "{finished}");
+    let finished = scene.build().arg("--no-push").gitlab(&scene).success();
+    let outside = finished.stderr.split("section_end:").map(|part| {
+        let before = part.split("section_start:").next();
+        before.unwrap_or_default().lines().filter(is_of_a_step)
+    });
+    assert_eq!(outside.flatten().count(), 6, "{finished}");
+}
+
+#[test]
 fn secrets_of_the_platform_are_masked() {
     let Some(scene) = Scene::with_busybox() else {
         return;

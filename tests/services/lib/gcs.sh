@@ -12,7 +12,7 @@ start_gcs() { # DIRECTORY: installs it if need be, starts it on a free port of l
   "$cache/bin/fake-gcs-server" -scheme http -host 127.0.0.1 -port "$port" -backend memory >"$1/gcs.log" 2>&1 &
   gcs_pid=$!
   GCS=http://127.0.0.1:$port
-  for _ in $(seq 100); do
+  for _ in $(seq 300); do
     if curl -sf -o /dev/null "$GCS/storage/v1/b?project=test"; then return 0; fi
     sleep 0.2
   done

@@ -12,7 +12,7 @@ start_moto() { # DIRECTORY: installs it if need be, starts it on a free port of 
   "$venv/bin/moto_server" -H 127.0.0.1 -p "$port" >"$directory/moto.log" 2>&1 &
   moto_pid=$!
   MOTO=http://127.0.0.1:$port
-  for _ in $(seq 150); do
+  for _ in $(seq 300); do
     if curl -sf -o /dev/null "$MOTO/moto-api/"; then return 0; fi
     kill -0 $moto_pid 2>/dev/null || break
     sleep 0.2
