@@ -248,17 +248,15 @@ impl Choices {
     }
 
     fn text(&self) -> String {
-        let mut text = format!("FROM {}\n", ["scratch", "x"][self.base]);
-        for step in &self.steps {
-            text += &match Self::parts(step) {
-                // The whole environment each time, so that none is left of the step before.
-                (true, [env, user, shell, run, command]) => {
-                    format!("ENV B=\n{env}\n{user}\n{shell}\n{run}{command}\n")
-                }
-                (false, words) => format!("{}\n", words.concat()),
-            };
-        }
-        text
+        let lines = self.steps.iter().map(|step| match Self::parts(step) {
+            // The whole environment each time, so that none is left of the step before.
+            (true, [env, user, shell, run, command]) => {
+                format!("ENV B=\n{env}\n{user}\n{shell}\n{run}{command}\n")
+            }
+            (false, words) => format!("{}\n", words.concat()),
+        });
+        let base = format!("FROM {}\n", ["scratch", "x"][self.base]);
+        std::iter::once(base).chain(lines).collect()
     }
 }
 
