@@ -8,7 +8,8 @@ use url::Url;
 
 use crate::http::{self, Method, Request, redact_url};
 
-use super::fetch::{ContextError, DOCKERFILE_MAX, DockerfileText, Network};
+use super::find::DOCKERFILE_MAX;
+use super::{ContextError, DockerfileText, Network};
 
 /// What a Dockerfile is called that was read from standard input.
 const STDIN_NAME: &str = "standard input";

@@ -12,7 +12,7 @@ use crate::oci::{
 };
 use crate::rootfs::{Protected, Rootfs};
 
-use super::fetch::ContextError;
+use super::ContextError;
 
 /// The largest manifest or configuration, in bytes.
 const DOCUMENT_MAX: u64 = 8 << 20;

@@ -6,7 +6,9 @@
 //! and reads nothing outside of the context but the Dockerfile that it is told.
 
 mod dockerfile;
+mod error;
 mod fetch;
+mod find;
 pub mod git;
 pub mod glob;
 pub mod ignore;
@@ -20,7 +22,9 @@ mod unpack;
 mod web;
 
 pub use dockerfile::DockerfileSource;
-pub use fetch::{Context, ContextError, DockerfileText, Network};
+pub use error::ContextError;
+pub use fetch::{Context, Network};
+pub use find::DockerfileText;
 pub use layout::{Layout, LayoutError};
 pub use progress::Progress;
 pub use source::{Source, SourceError};

@@ -10,8 +10,9 @@ use std::path::Path;
 
 use crate::rootfs::{Leaf, RelPath, Rootfs};
 
+use super::Context;
 use super::dockerfile::DockerfileSource;
-use super::fetch::{Context, IGNORE_FILE, IGNORE_MAX};
+use super::find::{IGNORE_FILE, IGNORE_MAX};
 use super::ignore::{DirState, Ignore};
 
 /// Holds back entries of an archive that no build can see.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
+use super::super::Context;
 use super::super::dockerfile::DockerfileSource;
-use super::super::fetch::Context;
 use super::super::unpack::Unpack;
 use crate::rootfs::{Leaf, RelPath};
 

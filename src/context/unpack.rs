@@ -7,8 +7,8 @@ use crate::layer::{self, ArchiveOptions, Limits, Owners};
 use crate::rootfs::{Protected, RelPath, Rootfs};
 
 use super::dockerfile::DockerfileSource;
-use super::fetch::{Context, ContextError};
 use super::sieve::Sieve;
+use super::{Context, ContextError};
 
 /// An archive of this machine is read so many bytes at a time.
 const READ_BYTES: usize = 256 << 10;
