@@ -1,6 +1,6 @@
 //! What changes a key, and what does not.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::*;
 use crate::dockerfile;
@@ -177,6 +177,131 @@ fn what_can_alter_a_layer_alters_the_key() {
         }
     }
     assert_eq!(known.len(), texts.len());
+}
+
+/// A build as choices, each of which its last layer depends on: two that differ in one can make different layers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Choices {
+    base: usize,
+    steps: Vec<[usize; 5]>,
+}
+
+/// What a RUN can see and do, and what a COPY is called with: one line of each at a time.
+const OF_RUN: [&[&str]; 5] = [
+    &["ENV A=", "ENV A=1", "ENV A=2", "ENV A=1 B=2", "ENV A=1B=2"],
+    &["USER 0", "USER 1", "USER 1:0", "USER a"],
+    &[
+        "SHELL [\"/s\"]",
+        "SHELL [\"/s\", \"-c\"]",
+        "SHELL [\"/s -c\"]",
+    ],
+    &[
+        "RUN ",
+        "RUN --network=none ",
+        "RUN --mount=type=tmpfs,target=/t ",
+        "RUN --mount=type=cache,target=/t ",
+        "RUN --mount=type=bind,source=a,target=/t ",
+        "RUN --mount=type=bind,source=b,target=/t ",
+    ],
+    &[
+        "a",
+        "a b",
+        "a  b",
+        "ab",
+        "b",
+        "<<E\na\nE",
+        "<<E\na\nb\nE",
+        "<<E\n#!/a\nb\nE",
+        "<<E\n#!/a\nc\nE",
+    ],
+];
+const OF_COPY: [&[&str]; 5] = [
+    &["COPY ", "ADD "],
+    &["", "--chown=1 ", "--chown=1:1 ", "--chown=2 "],
+    &["", "--chmod=600 ", "--chmod=644 "],
+    &["a ", "b ", "a b ", "b a "],
+    &["/a/", "/b/", "/a/b/"],
+];
+
+impl Choices {
+    fn parts(step: &[usize; 5]) -> (bool, [&'static str; 5]) {
+        let is_run = step[0] < OF_RUN[0].len();
+        let (lists, first) = if is_run {
+            (&OF_RUN, step[0])
+        } else {
+            (&OF_COPY, step[0] - OF_RUN[0].len())
+        };
+        let at = |number: usize| if number == 0 { first } else { step[number] };
+        (
+            is_run,
+            std::array::from_fn(|number| lists[number][at(number)]),
+        )
+    }
+
+    /// How many choices there are for one of a step's parts.
+    fn count(step: &[usize; 5], part: usize) -> usize {
+        match part {
+            0 => OF_RUN[0].len() + OF_COPY[0].len(),
+            _ if step[0] < OF_RUN[0].len() => OF_RUN[part].len(),
+            _ => OF_COPY[part].len(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let lines = self.steps.iter().map(|step| match Self::parts(step) {
+            // The whole environment each time, so that none is left of the step before.
+            (true, [env, user, shell, run, command]) => {
+                format!("ENV B=\n{env}\n{user}\n{shell}\n{run}{command}\n")
+            }
+            (false, words) => format!("{}\n", words.concat()),
+        });
+        let base = format!("FROM {}\n", ["scratch", "x"][self.base]);
+        std::iter::once(base).chain(lines).collect()
+    }
+}
+
+/// 1,500 builds, each with all those that are one choice away from it: of the million pairs of them none shares a key.
+#[test]
+fn a_million_pairs_of_builds_share_no_key() {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut any = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % 1_000_003).unwrap() % below
+    };
+    let mut inputs = HashSet::new();
+    while inputs.len() < 1500 {
+        let mut steps = vec![[0; 5]; 1 + any(4)];
+        for step in &mut steps {
+            for part in 0..5 {
+                step[part] = any(Choices::count(step, part));
+            }
+        }
+        let base = any(2);
+        for (at, part) in (0..steps.len()).flat_map(|at| (0..5).map(move |part| (at, part))) {
+            for choice in 0..Choices::count(&steps[at], part) {
+                let mut steps = steps.clone();
+                steps[at][part] = choice;
+                if part == 0 {
+                    // The other parts may mean something else now.
+                    steps[at][1..].fill(0);
+                }
+                inputs.insert(Choices { base, steps });
+            }
+        }
+        inputs.insert(Choices {
+            base: 1 - base,
+            steps,
+        });
+    }
+    let mut known = HashMap::new();
+    for text in inputs.iter().map(Choices::text) {
+        if let Some(other) = known.insert(of(&text), text.clone()) {
+            panic!("{other}and\n{text}have the same key");
+        }
+    }
+    assert!(known.len() * (known.len() - 1) / 2 > 1_000_000);
 }
 
 #[test]

@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
-# Cache mounts of the real pip, npm and cargo, saved and restored: a second build on a machine that has nothing downloads no package again: out of a directory, a registry and
-# buckets of S3, Google and Azure. The
-# programs are this machine's, with the libraries that they need, mounted out of the context; the package indexes are on loopback and count their
-# bytes.
+# Cache mounts of the real pip, npm and cargo, saved and restored: a second build on a machine that has nothing downloads no package again: out of a
+# directory, a registry, buckets of S3, Google and Azure, and GitHub's cache service (tests/services/lib/actions_cache.py). The programs are this
+# machine's, with the libraries that they need, mounted out of the context; the package indexes are on loopback and count their bytes.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 longshore=${LONGSHORE:?the program to test}
@@ -35,6 +34,8 @@ if ! { start_gcs "$work" && gcs_bucket mounts && start_azurite "$work" && azurit
 fi
 python3 tests/services/lib/packages.py "$work/port" &
 pids+=($!)
+python3 tests/services/lib/actions_cache.py "$work/actions" &
+pids+=($!)
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 cat >"$work/registry.yml" <<YML
 version: 0.1
@@ -45,7 +46,7 @@ YML
 OTEL_TRACES_EXPORTER=none "$registry" serve "$work/registry.yml" >"$work/registry.log" 2>&1 </dev/null &
 pids+=($!)
 for _ in $(seq 600); do
-  [ -s "$work/port" ] && (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && break
+  [ -s "$work/port" ] && [ -s "$work/actions" ] && (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && break
   sleep 0.1
 done
 index=http://127.0.0.1:$(cat "$work/port")
@@ -132,5 +133,7 @@ bucket="type=gcs,bucket=mounts,prefix=kept"
 check Google "$bucket" "$bucket"
 bucket="type=azblob,account_name=$AZURITE_ACCOUNT,account_url=$AZURITE,container=mounts,prefix=kept,secret_access_key=$AZURITE_KEY"
 check Azure "$bucket" "$bucket"
+service="type=gha,url_v2=http://127.0.0.1:$(cat "$work/actions")/,token=opaque"
+check GitHub "$service" "$service"
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]
