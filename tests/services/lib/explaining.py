@@ -5,7 +5,7 @@
 
 Needs tests/env/up.sh. Each step of each build is looked at: that all that changed is named, and nothing else. The last line is `N passed, N failed`.
 """
-import os, shutil, subprocess, sys, tempfile
+import concurrent.futures, os, shutil, subprocess, sys, tempfile
 
 DOCKERFILE = """FROM {base}
 ARG VERSION=1
@@ -35,7 +35,7 @@ class Builds:
 
     def build(self, files, flags, replaced):
         """What is said of each of the steps, on a machine that has nothing; and the log."""
-        shutil.rmtree(self.directory)
+        shutil.rmtree(self.directory, ignore_errors=True)
         text = DOCKERFILE.format(base=f"{self.registry}/base/busybox:1").replace(*replaced)
         for name, content in {"Dockerfile": text, **FILES, **files}.items():
             path = os.path.join(self.directory, "context", name)
@@ -53,23 +53,28 @@ class Builds:
         return (lines[0].split(MARK, 1)[1] if MARK in lines[0] else HIT) if len(lines) == 1 else f"{len(lines)} lines"
 
 
+def judge(longshore, directory, cache):
+    """What is wrong with each of the builds, or nothing."""
+    cache = cache.replace("{seed}", f"explaining-{os.getpid()}")
+    builds = Builds(os.path.abspath(longshore), directory, cache)
+    unknown = "the cache knows no earlier build of this image, Dockerfile, target and platform"
+    wrong = []
+    for name, files, flags, replaced, expected in [("first", {}, [f"--cache-to={cache}"], ("", ""), [unknown] * 4), *CASES]:
+        told, code, log = builds.build(files, flags, replaced)
+        is_right = code == 0 and told == expected and "topsecret" not in "".join(told) and "warning" not in log
+        wrong.append(None if is_right else f"{cache.split(',')[0]}, {name}: exit code {code}, {told} instead of {expected}\n{log}")
+    return wrong
+
+
 def main():
-    passed = failed = 0
+    longshore, caches = sys.argv[1], sys.argv[2:]
     with tempfile.TemporaryDirectory(prefix="longshore-explaining.", ignore_cleanup_errors=True) as directory:
-        for cache in sys.argv[2:]:
-            cache = cache.replace("{seed}", f"explaining-{os.getpid()}")
-            os.makedirs(f"{directory}/build", exist_ok=True)
-            builds = Builds(os.path.abspath(sys.argv[1]), f"{directory}/build", cache)
-            unknown = "the cache knows no earlier build of this image, Dockerfile, target and platform"
-            for name, files, flags, replaced, expected in [("first", {}, [f"--cache-to={cache}"], ("", ""), [unknown] * 4), *CASES]:
-                told, code, log = builds.build(files, flags, replaced)
-                if code == 0 and told == expected and "topsecret" not in "".join(told) and "warning" not in log:
-                    passed += 1
-                else:
-                    failed += 1
-                    print(f"{cache.split(',')[0]}, {name}: exit code {code}, {told} instead of {expected}\n{log}")
-    print(f"{passed} passed, {failed} failed")
-    sys.exit(1 if failed else 0)
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            tasks = [pool.submit(judge, longshore, f"{directory}/{number}", cache) for number, cache in enumerate(caches)]
+            results = [result for task in tasks for result in task.result()]
+    errors = [error for error in results if error]
+    print("\n".join([*errors, f"{len(results) - len(errors)} passed, {len(errors)} failed"]))
+    sys.exit(1 if errors else 0)
 
 
 if __name__ == "__main__":
