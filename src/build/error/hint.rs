@@ -263,7 +263,7 @@ fn web_hint(error: &context::DownloadError) -> Option<&'static str> {
         context::DownloadError::Checksum { .. } => Some(
             "if the file was changed on purpose, write its new digest into the URL; if not, do not trust it",
         ),
-        _ => None,
+        context::DownloadError::Cancelled => None,
     }
 }
 
