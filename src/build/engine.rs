@@ -482,7 +482,8 @@ impl Engine<'_> {
         })
     }
 
-    fn apply_options<'a>(&self, protected: &'a Protected) -> layer::ApplyOptions<'a> {
+    /// How a layer is put into a tree.
+    pub(super) fn apply_options<'a>(&self, protected: &'a Protected) -> layer::ApplyOptions<'a> {
         let (ownership, isolation) = (self.executor.ownership(), self.executor.isolation());
         layers::apply_options(protected, ownership, isolation)
     }
@@ -493,7 +494,7 @@ impl Engine<'_> {
         stack: Stack<'_>,
         number: usize,
         unpacked: Unpacked,
-        workspace: &dyn Workspace,
+        workspace: &mut dyn Workspace,
     ) -> Result<Vec<(RelPath, Owner)>, BuildError> {
         let layer = &stack.layers[number];
         let digest = || layer.descriptor.digest.short().to_owned();
@@ -513,18 +514,27 @@ impl Engine<'_> {
         let protected = mounted(workspace)?;
         let options = self.apply_options(&protected);
         let diff_id = Some(&layer.diff_id);
-        let applied = match unpacked {
-            Unpacked::Blob(path) => {
-                let blob = File::open(&path).map_err(|source| BuildError::State {
-                    action: "open",
-                    path,
-                    source,
-                })?;
-                layer::apply(blob, &rootfs, &options, diff_id)
-            }
-            Unpacked::Inflated(tar) => layer::apply_inflated(tar, &rootfs, &options, diff_id),
+        let apply_blob = |path: PathBuf| {
+            let blob = File::open(&path).map_err(|source| BuildError::State {
+                action: "open",
+                path,
+                source,
+            })?;
+            layer::apply(blob, &rootfs, &options, diff_id).map_err(failed)
         };
-        let applied = applied.map_err(failed)?;
+        let applied = match unpacked {
+            Unpacked::Blob(path) => apply_blob(path)?,
+            Unpacked::Inflated(tar) => {
+                layer::apply_inflated(tar, &rootfs, &options, diff_id).map_err(failed)?
+            }
+            Unpacked::Alone(alone, staged) => match alone.onto(&rootfs).map_err(failed)? {
+                Some(applied) => {
+                    workspace.adopt_layer(staged)?;
+                    applied
+                }
+                None => apply_blob(self.blob(stack, number)?)?,
+            },
+        };
         for message in applied.warnings {
             self.events().send(Event::Warning {
                 message,

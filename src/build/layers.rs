@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::layer::{self, ApplyOptions, Inflated, Limits, Owners, PackOptions};
+use crate::layer::{self, Alone, ApplyOptions, Inflated, Limits, Owners, PackOptions};
 use crate::oci::{Compression, Descriptor, Digest, MediaType};
 use crate::rootfs::{Protected, Rootfs, Timestamp};
-use crate::sandbox::{ChangeSource, Isolation, Ownership};
+use crate::sandbox::{ChangeSource, Isolation, Ownership, StagedLayer};
 use crate::snapshot::Changes;
 
 use super::{BuildError, Request};
@@ -180,6 +180,8 @@ pub(super) enum Unpacked {
     Blob(PathBuf),
     /// Its tar.
     Inflated(Inflated),
+    /// Its tree, made apart.
+    Alone(Alone, StagedLayer),
 }
 
 /// How a layer is put into a tree.

@@ -87,10 +87,10 @@ fn put_layers(
             LayerSlot::Missing => {
                 let applied = inflating.take(number).and_then(|inflated| {
                     let layer = match inflated {
-                        Some(inflated) => Unpacked::Inflated(inflated),
+                        Some(inflated) => inflated,
                         None => Unpacked::Blob(engine.blob(stack, number)?),
                     };
-                    engine.apply(stack, number, layer, workspace.as_ref())
+                    engine.apply(stack, number, layer, workspace.as_mut())
                 });
                 match applied {
                     Ok(recorded) => {

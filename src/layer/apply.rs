@@ -4,6 +4,7 @@ use std::io::Read;
 
 use crate::oci::Digest;
 use crate::rootfs::{Owner, Protected, RelPath, Rootfs};
+use crate::snapshot::is_image_xattr;
 
 use super::ahead::read_ahead;
 use super::decompress::{self, HashingReader};
@@ -14,6 +15,8 @@ use super::reader::{TarReader, malformed};
 
 const PREFIX: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
+/// A layer with more directories is not made by itself: their names are kept.
+const ALONE_DIRECTORIES_MAX: usize = 50_000;
 /// What aufs kept for itself.
 const AUFS_PREFIX: &[u8] = b".wh..wh.";
 
@@ -76,6 +79,87 @@ pub fn apply_inflated(
     Ok(applied(extractor, inflated.diff_id, inflated.bytes))
 }
 
+/// A layer whose tree was made by itself, in an empty directory.
+#[derive(Debug)]
+pub struct Alone {
+    applied: Applied,
+    /// All of its directories.
+    directories: Vec<RelPath>,
+}
+
+impl Alone {
+    /// What was applied, if the tree on top of what `below` shows is what the layer would have made there. It is not where a
+    /// directory has attributes that the layer does not name: one that is merged keeps them.
+    ///
+    /// # Errors
+    /// When what is below cannot be read.
+    pub fn onto(self, below: &Rootfs) -> Result<Option<Applied>, Error> {
+        for path in &self.directories {
+            let failed = |source| Error::Entry {
+                entry: path.to_string(),
+                source,
+            };
+            // A link on the way is replaced by the layer's own directory.
+            match below.lstat(path) {
+                Ok(Some(stat)) if stat.is_dir() => {}
+                Ok(_) => continue,
+                Err(error) if error.is_not_found() => continue,
+                Err(error) => return Err(failed(error)),
+            }
+            let attributes = below.xattrs(path).map_err(failed)?;
+            if attributes.iter().any(|(key, _)| is_image_xattr(key)) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(self.applied))
+    }
+}
+
+/// Applies a layer into an empty directory, while those below it are still written elsewhere. `None` if its entries say something of them: a
+/// deletion, a directory that is not among them, the root, a link to another's file.
+///
+/// # Errors
+/// As for [`apply`]; what was written is of no use then, as when there is no answer.
+pub fn apply_alone(
+    reader: impl Read + Send,
+    rootfs: &Rootfs,
+    options: &ApplyOptions<'_>,
+    expected: Option<&Digest>,
+) -> Result<Option<Alone>, Error> {
+    let stream = HashingReader::new(decompress::open_layer(reader)?, options.limits.bytes);
+    let extractor = Extractor::new(rootfs, RelPath::root(), settings(options)).alone();
+    let written = read_ahead(stream, |stream| {
+        let mut archive = TarReader::new(stream);
+        let mut extractor = extractor;
+        while let Some(entry) = archive.next_entry()? {
+            extractor.count()?;
+            let path = extractor.clean(&entry.name)?;
+            match Marker::of(&path).map_err(|rule| malformed(&entry.name, rule))? {
+                Marker::None => extractor.extract(&entry, &path, &mut archive)?,
+                Marker::Whiteout(..) | Marker::Opaque(_) | Marker::Foreign => {
+                    return Err(Error::NotAlone);
+                }
+            }
+            if extractor.directories().len() > ALONE_DIRECTORIES_MAX {
+                return Err(Error::NotAlone);
+            }
+        }
+        let directories = extractor.directories().cloned().collect();
+        extractor.finish()?;
+        Ok((extractor, directories))
+    });
+    let ((extractor, directories), stream) = match written {
+        Err(Error::NotAlone) => return Ok(None),
+        written => written?,
+    };
+    let (diff_id, uncompressed) = stream.finish().map_err(Error::from_stream)?;
+    require(expected, &diff_id)?;
+    Ok(Some(Alone {
+        applied: applied(extractor, diff_id, uncompressed),
+        directories,
+    }))
+}
+
 fn require(expected: Option<&Digest>, actual: &Digest) -> Result<(), Error> {
     match expected.filter(|expected| *expected != actual) {
         None => Ok(()),
@@ -102,16 +186,10 @@ fn entries<'a, S: Read + Send>(
     rootfs: &'a Rootfs,
     options: &ApplyOptions<'a>,
 ) -> Result<(Extractor<'a, 'static>, S), Error> {
-    let settings = Settings {
-        protected: options.protected,
-        limits: options.limits,
-        owners: options.owners,
-        owner: None,
-        has_root_attributes: options.has_root_attributes,
-    };
     read_ahead(stream, |stream| {
         let mut archive = TarReader::new(stream);
-        let mut extractor = Extractor::new(rootfs, RelPath::root(), settings).sparing_its_own();
+        let mut extractor =
+            Extractor::new(rootfs, RelPath::root(), settings(options)).sparing_its_own();
         while let Some(entry) = archive.next_entry()? {
             extractor.count()?;
             let path = extractor.clean(&entry.name)?;
@@ -127,6 +205,16 @@ fn entries<'a, S: Read + Send>(
         extractor.finish()?;
         Ok(extractor)
     })
+}
+
+fn settings<'a>(options: &ApplyOptions<'a>) -> Settings<'a> {
+    Settings {
+        protected: options.protected,
+        limits: options.limits,
+        owners: options.owners,
+        owner: None,
+        has_root_attributes: options.has_root_attributes,
+    }
 }
 
 /// What a name means in a layer.

@@ -69,6 +69,9 @@ pub enum Error {
     /// The compressor refused its settings.
     #[error("cannot compress the layer")]
     Compress(#[source] io::Error),
+    /// An entry's meaning depends on what is below the layer, which was to be unpacked by itself.
+    #[error("the layer cannot be unpacked without those below it")]
+    NotAlone,
     /// Attributes of a change could not be read.
     #[error("cannot read attributes for the layer")]
     Snapshot(#[from] crate::snapshot::Error),

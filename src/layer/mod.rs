@@ -20,7 +20,7 @@ mod reader;
 mod sparse;
 mod writer;
 
-pub use apply::{Applied, ApplyOptions, apply, apply_inflated};
+pub use apply::{Alone, Applied, ApplyOptions, apply, apply_alone, apply_inflated};
 pub use archive::{ArchiveOptions, Extracted, extract_archive};
 pub use decompress::{Format, HashingReader, sniff};
 pub use error::Error;

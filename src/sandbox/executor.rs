@@ -42,6 +42,12 @@ pub trait Executor: Send + Sync + fmt::Debug {
         still_needed: bool,
     ) -> Result<Box<dyn Workspace>, SandboxError>;
 
+    /// An empty tree in which a layer can be unpacked before those below it are there, for [`Workspace::adopt_layer`]. `None` where a layer
+    /// is written onto the others.
+    fn stage_layer(&self) -> Result<Option<StagedLayer>, SandboxError> {
+        Ok(None)
+    }
+
     /// A directory of this build on a file system of this machine; it is there until the executor goes.
     fn scratch(&self) -> &Path;
 
@@ -52,6 +58,30 @@ pub trait Executor: Send + Sync + fmt::Debug {
     /// Puts back what was set aside, unmounts, removes the build's temporary directories. All workspaces and finished
     /// stages must be gone. Dropping an executor does the same, silently.
     fn finish(self: Box<Self>) -> Result<(), SandboxError>;
+}
+
+/// A layer's tree that is made apart; removed unless a workspace takes it.
+#[derive(Debug)]
+pub struct StagedLayer {
+    /// The directory around the tree.
+    pub(super) holder: Option<PathBuf>,
+    pub(super) tree: PathBuf,
+}
+
+impl StagedLayer {
+    /// Where the layer is unpacked.
+    pub fn tree(&self) -> &Path {
+        &self.tree
+    }
+}
+
+impl Drop for StagedLayer {
+    fn drop(&mut self) {
+        if let Some(holder) = self.holder.take() {
+            // What stays goes with the build's directory.
+            let _ = std::fs::remove_dir_all(holder);
+        }
+    }
 }
 
 /// One stage's tree while it is being built.
@@ -66,6 +96,13 @@ pub trait Workspace: Send + fmt::Debug {
     /// `seal_layer` when every byte of it is verified, or `abandon_layer`. `chain_id` is the image-spec `ChainID`
     /// (`sha256:...`) of this layer on everything below it.
     fn open_layer(&mut self, chain_id: &str) -> Result<LayerSlot, SandboxError>;
+
+    /// Takes a tree that was made apart in the place of what `open_layer` opened; `seal_layer` is still to be called.
+    fn adopt_layer(&mut self, _staged: StagedLayer) -> Result<(), SandboxError> {
+        Err(SandboxError::OutOfOrder {
+            wanted: "take a layer that was made apart",
+        })
+    }
 
     /// Declares the layer from `open_layer` complete: from here on other stages and builds may share it.
     fn seal_layer(&mut self) -> Result<(), SandboxError>;

@@ -40,7 +40,7 @@ pub use enter::{Choice, EnterOptions, RungReport, enter, probe_all};
 pub use error::SandboxError;
 pub use executor::{
     Cancel, ChangeSource, Content, Executor, FinishedStage, Isolation, LayerSlot, Mount, MountKind,
-    Network, Ownership, ProtectedPath, Protection, RunOutput, RunSpec, RunStatus, StepKind,
-    UpperView, Workspace, Writes,
+    Network, Ownership, ProtectedPath, Protection, RunOutput, RunSpec, RunStatus, StagedLayer,
+    StepKind, UpperView, Workspace, Writes,
 };
 pub use inplace::restore;

@@ -3,7 +3,7 @@
 use super::SandboxError;
 use super::executor::{
     ChangeSource, Executor, FinishedStage, Isolation, LayerSlot, Network, Ownership, ProtectedPath,
-    RunOutput, RunSpec, RunStatus, StepKind, UpperView, Workspace,
+    RunOutput, RunSpec, RunStatus, StagedLayer, StepKind, UpperView, Workspace,
 };
 use super::launch::launch;
 use super::mounts::Prepared;
@@ -203,6 +203,17 @@ impl Executor for NamespaceExecutor {
         })
     }
 
+    fn stage_layer(&self) -> Result<Option<StagedLayer>, SandboxError> {
+        match self.backing {
+            Backing::Overlay(_) => {
+                let (holder, tree) = layer_directory(&self.shared)?;
+                let holder = Some(holder);
+                Ok(Some(StagedLayer { holder, tree }))
+            }
+            Backing::Plain => Ok(None),
+        }
+    }
+
     fn scratch(&self) -> &Path {
         self.shared.build.path()
     }
@@ -216,6 +227,14 @@ impl Executor for NamespaceExecutor {
         self.shared.build.prune();
         self.shared.build.remove()
     }
+}
+
+/// A new directory around a layer, and the layer's empty tree in it.
+fn layer_directory(shared: &Shared) -> Result<(PathBuf, PathBuf), SandboxError> {
+    let holder = shared.build.fresh_directory("layer")?;
+    let tree = holder.join("tree");
+    std::fs::create_dir(&tree).map_err(|source| SandboxError::path("create", &tree, source))?;
+    Ok((holder, tree))
 }
 
 /// A stage of another executor was given to this one.
@@ -347,11 +366,38 @@ impl Workspace for OverlayWorkspace {
             self.push(tree)?;
             return Ok(LayerSlot::Present);
         }
-        let holder = self.shared.build.fresh_directory("layer")?;
-        let tree = holder.join("tree");
-        std::fs::create_dir(&tree).map_err(|source| SandboxError::path("create", &tree, source))?;
+        let (holder, tree) = layer_directory(&self.shared)?;
         self.open_on(tree, Some((chain_id.to_owned(), holder)))?;
         Ok(LayerSlot::Missing)
+    }
+
+    fn adopt_layer(&mut self, mut staged: StagedLayer) -> Result<(), SandboxError> {
+        let wanted = SandboxError::OutOfOrder {
+            wanted: "take a layer that was made apart",
+        };
+        let Some(Open {
+            top,
+            upper,
+            layer: Some((_, holder)),
+        }) = &mut self.open
+        else {
+            return Err(wanted);
+        };
+        let tree = staged.tree.clone();
+        if !self.lowers.is_empty() {
+            adopt_root_attributes(&self.view.path, &tree)?;
+        }
+        let made = staged.holder.take().ok_or(wanted)?;
+        // Unmounted before its directory goes. What stays of that goes with the build's.
+        *top = View {
+            _mounted: None,
+            path: tree.clone(),
+            _shared: Arc::clone(&self.shared),
+        };
+        *upper = tree;
+        let empty = std::mem::replace(holder, made);
+        let _ = std::fs::remove_dir_all(empty);
+        Ok(())
     }
 
     fn seal_layer(&mut self) -> Result<(), SandboxError> {

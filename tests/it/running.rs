@@ -340,3 +340,109 @@ fn a_base_of_many_layers_is_the_same_for_any_number_of_threads() {
         mistake.says("diff id").says(&layers[4][7..19]);
     }
 }
+
+#[test]
+fn layers_that_are_made_apart_are_as_if_each_had_been_put_onto_those_below() {
+    let Some((scene, registry)) = crate::caching::scene() else {
+        return;
+    };
+    let dir = |path: &'static str, mode| (path, 'd', "", mode);
+    let file = |path: &'static str, text: &'static str| (path, 'f', text, 0o640);
+    let layers = [
+        // What the others meet.
+        vec![
+            dir("usr", 0o755),
+            dir("usr/lib", 0o755),
+            file("usr/lib/old", "0"),
+            ("lib", 'l', "usr/lib", 0o777),
+            ("lib2", 'l', "usr/lib", 0o777),
+            dir("gone", 0o755),
+            file("gone/deep", "0"),
+            file("was", "0"),
+            dir("twice", 0o755),
+            file("twice/hidden", "0"),
+            dir("again", 0o755),
+            file("again/kept", "0"),
+        ],
+        // Merged, with another mode, and replacing a file.
+        vec![
+            dir("usr", 0o700),
+            dir("usr/lib", 0o711),
+            file("usr/lib/old", "1"),
+            file("usr/new", "1"),
+        ],
+        // A directory in the place of a link, and of a file; a file in the place of a directory; a hard link to a file of the layer.
+        vec![
+            dir("lib", 0o750),
+            file("lib/own", "2"),
+            dir("was", 0o755),
+            file("was/file", "2"),
+            file("gone", "2"),
+            ("usr2", 'h', "gone", 0o640),
+        ],
+        // Through a link of a layer below, without its directory.
+        vec![file("lib2/through", "3")],
+        // A hard link to a file below.
+        vec![dir("more", 0o755), ("more/link", 'h', "usr/new", 0o640)],
+        // What is below goes, since in between there is a file of the name.
+        vec![dir("twice", 0o755), file("twice/mine", "5")],
+        vec![file("twice", "6")],
+        vec![dir("twice", 0o755), file("twice/last", "7")],
+        vec![
+            dir("again", 0o755),
+            ("again", 'l', "usr", 0o777),
+            dir("again", 0o700),
+        ],
+        // The root, a deletion, everything of a directory.
+        vec![dir("./", 0o711), file("top", "9")],
+        vec![dir("more", 0o755), file("more/.wh.link", "")],
+        vec![
+            dir("usr", 0o755),
+            file("usr/.wh..wh..opq", ""),
+            file("usr/only", "11"),
+        ],
+        // By itself again, on top of all that.
+        vec![
+            dir("usr", 0o755),
+            dir("usr/lib", 0o755),
+            file("usr/lib/end", "12"),
+        ],
+    ];
+    let tars: Vec<_> = layers.iter().map(|entries| tar_of(entries)).collect();
+    let tars: Vec<&[u8]> = tars.iter().map(Vec::as_slice).collect();
+    let config = serde_json::json!({"Env": ["PATH=/bin"]});
+    put_layers(&registry, ("apart", "v1"), &tars, &tars, &config);
+    let list = |jobs: &str| {
+        let base = format!("{}/apart:v1", registry.host());
+        scene.dockerfile(&format!(
+            "{}RUN stat -c %a / > list; for name in usr lib lib2 gone was twice again more top usr2; do find $name -exec stat -c '%N %F %a %u' {{}} +; done | sort >> list; \
+             find usr lib lib2/ gone was twice more usr2 top -type f -exec md5sum {{}} + | sort >> list\n",
+            SHELL.replace("scratch", &base)
+        ));
+        let image = crate::caching::fresh(&scene).args(["--jobs", jobs]).image();
+        image.file("list").text().to_owned()
+    };
+    let expected = list("1");
+    for (part, is_there) in [
+        ("711\n", true),
+        ("lib directory 750", true),
+        ("'lib2' -> 'usr/lib' symbolic link", true),
+        ("usr directory 755", true),
+        ("usr/only", true),
+        ("usr/lib/end", true),
+        ("usr/new", false),
+        ("through", false),
+        ("gone/deep", false),
+        ("gone regular file", true),
+        ("was/file", true),
+        ("twice/last", true),
+        ("twice/hidden", false),
+        ("again/kept", false),
+        ("more/link", false),
+    ] {
+        assert_eq!(expected.contains(part), is_there, "{part}: {expected}");
+    }
+    for jobs in ["2", "4", "16"] {
+        assert_eq!(list(jobs), expected, "--jobs={jobs}");
+    }
+}

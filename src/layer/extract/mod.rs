@@ -76,6 +76,8 @@ pub(super) struct Extractor<'a, 's> {
     settings: Settings<'a>,
     /// The parents of the last entries, as they are written and opened, each below the one before it.
     parents: Vec<(RelPath, Dir)>,
+    /// Is nothing below? Then an entry that would be another one on top of something ends the extraction.
+    is_alone: bool,
     /// What this archive made, and the directories above: whiteouts spare them.
     touched: Option<HashSet<u128>>,
     /// Directories whose mode and time are set at the end.
@@ -103,6 +105,7 @@ impl<'a> Extractor<'a, '_> {
             destination,
             settings,
             parents: Vec::new(),
+            is_alone: false,
             touched: None,
             deferred: Vec::new(),
             entries: 0,
@@ -117,6 +120,17 @@ impl<'a> Extractor<'a, '_> {
     pub(super) fn sparing_its_own(mut self) -> Self {
         self.touched = Some(HashSet::new());
         self
+    }
+
+    /// Takes only what comes out the same whatever is below: every directory above an entry is the archive's own, and no entry takes another's place.
+    pub(super) fn alone(mut self) -> Self {
+        self.is_alone = true;
+        self
+    }
+
+    /// The directories that were made, before [`Self::finish`].
+    pub(super) fn directories(&self) -> impl ExactSizeIterator<Item = &RelPath> {
+        self.deferred.iter().map(|dir| &dir.path)
     }
 
     /// Cleans an entry's name and checks its depth.
@@ -155,6 +169,9 @@ impl<'a> Extractor<'a, '_> {
     ) -> Result<(), Error> {
         let fail = |source| failed(&entry.name, source);
         if path.is_root() {
+            if self.is_alone {
+                return Err(Error::NotAlone);
+            }
             return match entry.kind {
                 EntryKind::Dir if self.settings.has_root_attributes => self.root(entry),
                 EntryKind::Dir => Ok(()),
@@ -180,6 +197,9 @@ impl<'a> Extractor<'a, '_> {
         let name = path.file_name().unwrap_or_default();
         let above = path.parent().unwrap_or_default();
         let found = self.take_parent(&above).map_err(fail)?;
+        if self.is_alone && found.as_ref().is_none_or(|dir| dir.path() != &above) {
+            return Err(Error::NotAlone);
+        }
         if self
             .leaves_out(entry.kind, found.as_ref(), &above, name)
             .map_err(fail)?
@@ -212,6 +232,9 @@ impl<'a> Extractor<'a, '_> {
         let place = self
             .make_place(&parent, name, &canonical, entry.kind)
             .map_err(fail)?;
+        if matches!(place, Place::Taken) {
+            return Err(Error::NotAlone);
+        }
         if let Place::Kept(why) = place {
             // Every image has directories for what is mounted: that is nothing to tell.
             if entry.kind != EntryKind::Dir {
@@ -254,9 +277,11 @@ impl<'a> Extractor<'a, '_> {
             EntryKind::File => {
                 let file = match place {
                     Place::Made(file) => file,
-                    Place::Free | Place::Emptied | Place::Dir(_) | Place::Kept(_) => {
-                        parent.new_file(name).map_err(fail)?
-                    }
+                    Place::Free
+                    | Place::Emptied
+                    | Place::Dir(_)
+                    | Place::Kept(_)
+                    | Place::Taken => parent.new_file(name).map_err(fail)?,
                 };
                 self.fill(entry, canonical, file, reader)?;
             }
@@ -324,7 +349,7 @@ impl<'a> Extractor<'a, '_> {
         let fail = |source| failed(&entry.name, source);
         let stat = match place {
             Place::Dir(stat) => *stat,
-            Place::Free | Place::Made(_) | Place::Emptied | Place::Kept(_) => {
+            Place::Free | Place::Made(_) | Place::Emptied | Place::Kept(_) | Place::Taken => {
                 parent.create_dir(name, 0o700).map_err(fail)?;
                 match parent.lstat(name).map_err(fail)? {
                     Some(stat) => stat,
@@ -454,10 +479,12 @@ impl<'a> Extractor<'a, '_> {
         let Some(name) = target.file_name() else {
             return Err(malformed(&entry.name, "a hard link leads to the root"));
         };
-        let dir = self
-            .rootfs
-            .dir(&target.parent().unwrap_or_default())
-            .map_err(fail)?;
+        let above = target.parent().unwrap_or_default();
+        let dir = match self.rootfs.dir(&above) {
+            Err(error) if self.is_alone && error.is_not_found() => return Err(Error::NotAlone),
+            Ok(dir) if self.is_alone && dir.path() != &above => return Err(Error::NotAlone),
+            answer => answer.map_err(fail)?,
+        };
         let existing = dir.path().child(name);
         if existing == *canonical {
             return Err(malformed(&entry.name, "a hard link leads to itself"));
@@ -467,6 +494,7 @@ impl<'a> Extractor<'a, '_> {
             return Ok(None);
         }
         match dir.lstat(name).map_err(fail)? {
+            None if self.is_alone => Err(Error::NotAlone),
             None => Err(malformed(&entry.name, "a hard link leads to nothing")),
             Some(stat) if stat.is_dir() => {
                 Err(malformed(&entry.name, "a hard link leads to a directory"))

@@ -18,6 +18,8 @@ pub(super) enum Place {
     Emptied,
     Dir(Metadata),
     Kept(&'static str),
+    /// Something else is there, in a tree that is made by itself.
+    Taken,
 }
 
 impl Extractor<'_, '_> {
@@ -151,6 +153,9 @@ impl Extractor<'_, '_> {
         }
         if stat.is_dir() && kind == EntryKind::Dir {
             return Ok(Place::Dir(stat));
+        }
+        if self.is_alone {
+            return Ok(Place::Taken);
         }
         if stat.is_dir() && self.settings.protected.has_below(canonical) {
             return Ok(Place::Kept("holds a mount point"));

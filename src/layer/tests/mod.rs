@@ -1,5 +1,6 @@
 //! The hostile corpus and the round trips.
 
+mod alone;
 mod builder;
 mod hostile;
 mod round_trip;
