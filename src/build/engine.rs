@@ -527,7 +527,7 @@ impl Engine<'_> {
             Unpacked::Inflated(tar) => {
                 layer::apply_inflated(tar, &rootfs, &options, diff_id).map_err(failed)?
             }
-            Unpacked::Alone(alone, staged) => match alone.onto(&rootfs).map_err(failed)? {
+            Unpacked::Alone(alone, staged) => match alone.onto(&rootfs) {
                 Some(applied) => {
                     workspace.adopt_layer(staged)?;
                     applied

@@ -89,29 +89,23 @@ pub struct Alone {
 
 impl Alone {
     /// What was applied, if the tree on top of what `below` shows is what the layer would have made there. It is not where a
-    /// directory has attributes that the layer does not name: one that is merged keeps them.
-    ///
-    /// # Errors
-    /// When what is below cannot be read.
-    pub fn onto(self, below: &Rootfs) -> Result<Option<Applied>, Error> {
+    /// directory has attributes that the layer does not name: one that is merged keeps them. Nor is it said of what cannot be looked
+    /// at, as behind a link that leads to itself.
+    pub fn onto(self, below: &Rootfs) -> Option<Applied> {
         for path in &self.directories {
-            let failed = |source| Error::Entry {
-                entry: path.to_string(),
-                source,
-            };
             // A link on the way is replaced by the layer's own directory.
             match below.lstat(path) {
                 Ok(Some(stat)) if stat.is_dir() => {}
                 Ok(_) => continue,
                 Err(error) if error.is_not_found() => continue,
-                Err(error) => return Err(failed(error)),
+                Err(_) => return None,
             }
-            let attributes = below.xattrs(path).map_err(failed)?;
+            let attributes = below.xattrs(path).ok()?;
             if attributes.iter().any(|(key, _)| is_image_xattr(key)) {
-                return Ok(None);
+                return None;
             }
         }
-        Ok(Some(self.applied))
+        Some(self.applied)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Layers that are unpacked by themselves, and which cannot be.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use crate::layer::{Alone, ApplyOptions, Error, Limits, Owners, apply_alone};
@@ -81,7 +82,7 @@ fn what_is_whole_by_itself_is_unpacked() {
     let below = tempfile::tempdir().unwrap();
     fs::create_dir(below.path().join("a")).unwrap();
     let below = Rootfs::open(below.path()).unwrap();
-    let applied = made.onto(&below).unwrap().expect("nothing in the way");
+    let applied = made.onto(&below).expect("nothing in the way");
     assert_eq!(
         (applied.entries, applied.uncompressed),
         (5, bytes.len() as u64)
@@ -106,6 +107,18 @@ fn a_directory_keeps_the_attributes_that_it_has_below() {
     ] {
         let to = tempfile::tempdir().unwrap();
         let made = alone(archive, to.path(), None).unwrap().unwrap();
-        assert_eq!(made.onto(&rootfs).unwrap().is_some(), is_unpacked);
+        assert_eq!(made.onto(&rootfs).is_some(), is_unpacked);
+    }
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_written_onto_the_others() {
+    for (target, is_unpacked) in [("x", false), ("nowhere", true)] {
+        let (below, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        symlink(target, below.path().join("x")).unwrap();
+        let made = alone(Archive::new().d("x").d("x/y"), to.path(), None);
+        let made = made.unwrap().unwrap();
+        let below = Rootfs::open(below.path()).unwrap();
+        assert_eq!(made.onto(&below).is_some(), is_unpacked, "{target}");
     }
 }
